@@ -1,0 +1,108 @@
+"""The public types, asserted and not hoped for. mypy reads this module in `scripts/check`; nobody runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, assert_type
+
+from measurand.client import (
+    AsyncCatalog,
+    AsyncChange,
+    AsyncClient,
+    AsyncDataset,
+    AsyncFound,
+    Catalog,
+    Change,
+    Client,
+    Dataset,
+    DownloadResult,
+    File,
+    Found,
+    Revision,
+    UploadResult,
+)
+from measurand.client.errors import Conflict, MeasurandError, NotFound
+from measurand.core.ports import BlobStore, DocumentStore
+from measurand.storage.blobs.local.store import Local
+from measurand.storage.blobs.memory import Memory as MemoryBlobs
+from measurand.storage.documents.memory import Memory as MemoryDocuments
+from measurand.storage.documents.sqlite.store import Sqlite
+
+
+def blocking(client: Client, run: Dataset) -> None:
+    with Client("memory:") as entered:
+        assert_type(entered, Client)
+    lab = client.create_catalog("lab")
+    assert_type(lab, Catalog)
+    assert_type(client.catalog("lab"), Catalog)
+    assert_type(client.catalogs(), list[Catalog])
+
+    assert_type(lab.create("qubit T1", {"temperature": 0.012}, tags=["t1"]), Dataset)
+    assert_type(lab.get("id"), Dataset)
+    assert_type(lab.find("tags:t1", order_by="-created", limit=100), Found)
+    assert_type(lab.count("tags:t1"), int)
+    assert_type(list(lab.find()), list[Dataset])
+    assert_type(lab.find().first(), Dataset | None)
+    for change in lab.watch("tags:t1"):
+        assert_type(change, Change)
+        assert_type(change.dataset, Dataset)
+
+    assert_type(run.id, str)
+    assert_type(run.title, str)
+    assert_type(run.kind, str)
+    assert_type(run.tags, tuple[str, ...])
+    assert_type(run.parents, tuple[str, ...])
+    assert_type(run.metadata, dict[str, Any])
+    assert_type(run.revision, int)
+    assert_type(run.created, datetime | None)
+    assert_type(run.updated, datetime | None)
+    assert_type(run.state, str)
+    assert_type(run.history(), list[Revision])
+    assert_type(run.refresh(), Dataset)
+
+    assert_type(run.upload("trace.csv"), File)
+    assert_type(run.upload_dir("out/"), UploadResult)
+    assert_type(run.write_bytes("note.txt", b""), File)
+    assert_type(run.read_bytes("note.txt"), bytes)
+    assert_type(run.read_into("note.txt", bytearray(4)), int)
+    assert_type(run.download("trace.csv"), Path)
+    assert_type(run.download_dir("out/"), DownloadResult)
+    assert_type(run.files(), list[File])
+    with run.open("trace.csv", "rb") as reading:
+        assert_type(reading.read(10), bytes)
+        assert_type(reading.readinto(bytearray(10)), int)
+    with run.open("trace.csv", "wb") as writing:
+        assert_type(writing.write(b""), int)
+
+
+async def awaited(client: AsyncClient, run: AsyncDataset) -> None:
+    async with AsyncClient("memory:") as entered:
+        assert_type(entered, AsyncClient)
+    lab = await client.create_catalog("lab")
+    assert_type(lab, AsyncCatalog)
+    assert_type(await lab.create("qubit T1"), AsyncDataset)
+    assert_type(lab.find("tags:t1"), AsyncFound)
+    assert_type([each async for each in lab.find()], list[AsyncDataset])
+    async for change in await lab.watch("tags:t1"):
+        assert_type(change, AsyncChange)
+    assert_type(await run.upload("trace.csv"), File)
+    assert_type(await run.read_bytes("note.txt"), bytes)
+    assert_type(await run.files(), list[File])
+
+
+def errors(error: MeasurandError) -> None:
+    assert_type(error.reason, str)
+    assert_type(error.details, dict[str, str])
+    facts: Mapping[str, str] = NotFound("").details
+    assert facts is not None
+    parents: tuple[type[MeasurandError], ...] = (NotFound, Conflict)
+    assert parents
+
+
+def stores(local: Local, memory: MemoryBlobs, sqlite: Sqlite, documents: MemoryDocuments) -> None:
+    """A store is what its port says, with no cast."""
+    blobs: tuple[BlobStore, ...] = (local, memory)
+    kept: tuple[DocumentStore, ...] = (sqlite, documents)
+    assert blobs and kept
