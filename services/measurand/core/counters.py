@@ -1,0 +1,131 @@
+"""Counts that follow by themselves: the files of each dataset, and what each catalog holds.
+
+A change of a file is in the store before anybody counts it. This job follows the changes of the store, counts what they
+touched anew, and only then notes how far it came; so a crash makes it count once more, never miss anything. Counting
+anew, not adding up, is what makes it exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from measurand.core.catalog_documents import CATALOGS
+from measurand.core.dataset_documents import DATASETS, dataset_of, is_purging, recounted_document, system_view
+from measurand.core.file_documents import FILES
+from measurand.core.limits import Limits
+from measurand.core.means import Means
+from measurand.core.metadata import MetadataReader
+from measurand.core.ports import Document, DocumentStore, Position
+from measurand.core.usage import count_usage, keep_usage
+from measurand.wire.errors import HistoryTrimmed
+
+__all__ = ["Counters"]
+
+FOLLOWERS = "followers"
+"""The collection of how far each follower of changes came: key the collection that it follows."""
+
+CHANGES_AT_ONCE = 1000
+SCOPES_AT_ONCE = 1000
+TRIES = 10
+IDLE_SECONDS = 5.0
+REST = 20
+"""Counting a catalog takes the longer the more it holds: the job rests so many times as long as it counted."""
+SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 0.5, 45.0
+
+
+class Counters:
+    """Keeps `file_count` and `stored_bytes` of datasets, and the usage of catalogs.
+
+    Several processes may run it over one store: they do the same work twice and get the same numbers.
+    """
+
+    def __init__(self, documents: DocumentStore, means: Means, limits: Limits) -> None:
+        self._documents = documents
+        self._reader = MetadataReader(means, limits)
+        self._means = means
+
+    async def run(self) -> None:
+        """Follow the changes until it is cancelled. What a store raises ends it; starting it again loses nothing."""
+        while True:
+            newest = await self._documents.changes(FILES, after=None)
+            started = self._means.monotonic()
+            await self.run_once()
+            took = self._means.monotonic() - started
+            await asyncio.sleep(min(max(REST * took, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS))
+            await self._documents.changes(FILES, after=newest.token, limit=1, wait_seconds=IDLE_SECONDS)
+
+    async def run_once(self) -> int:
+        """Count all that was touched since the last time, and return how many datasets and catalogs that were."""
+        datasets = await self._follow(FILES, DATASETS, self._recount_dataset)
+        # Behind the datasets, so that what was just counted in them is in the sums.
+        return datasets + await self._follow(DATASETS, CATALOGS, self._recount_catalog)
+
+    async def _follow(self, collection: str, scopes: str, recount: Callable[[str], Awaitable[None]]) -> int:
+        """Recount what the changes of a collection lie in: documents of another one, whose keys are their scopes."""
+        counted = 0
+        while True:
+            kept = await self._documents.fetch(FOLLOWERS, collection)
+            since = None if kept is None else str(kept.body["token"])
+            try:
+                touched, token = await self._touched(collection, since)
+            except HistoryTrimmed:
+                since = None
+                touched, token = await self._touched(collection, None)
+            if since is None:
+                counted += await self._recount_all(scopes, recount)
+            for scope in touched:
+                await recount(scope)
+            counted += len(touched)
+            if token != since:
+                await self._note(collection, kept, token)
+            if len(touched) < SCOPES_AT_ONCE:
+                return counted
+
+    async def _touched(self, collection: str, since: str | None) -> tuple[list[str], str]:
+        """Return what the next changes lie in, each once, and the token to go on with."""
+        touched: dict[str, None] = {}
+        while True:
+            found = await self._documents.changes(collection, after=since, limit=CHANGES_AT_ONCE)
+            touched |= dict.fromkeys(change.scope for change in found.changes)
+            since = found.token
+            if len(found.changes) < CHANGES_AT_ONCE or len(touched) >= SCOPES_AT_ONCE:
+                return list(touched), since
+
+    async def _note(self, collection: str, kept: Document | None, token: str) -> None:
+        """Note how far this came. Another process may be ahead by now: its word stays."""
+        document = Document(collection, "", {"token": token})
+        if kept is None:
+            await self._documents.insert_many(FOLLOWERS, [document])
+        else:
+            await self._documents.replace(FOLLOWERS, document, expected_revision=kept.revision)
+
+    async def _recount_all(self, collection: str, recount: Callable[[str], Awaitable[None]]) -> int:
+        """Recount everything: nobody knows what was touched."""
+        counted = 0
+        after: Position | None = None
+        while found := await self._documents.find(collection, after=after, limit=500, with_text=False):
+            for item in found:
+                await recount(item.document.key)
+            counted += len(found)
+            after = found[-1].position
+        return counted
+
+    async def _recount_dataset(self, name: str) -> None:
+        for _ in range(TRIES):
+            current = await self._documents.fetch(DATASETS, name)
+            if current is None or is_purging(current):
+                return
+            dataset = dataset_of(current)
+            files = await self._documents.total(FILES, "size", scopes=[name])
+            if (dataset.file_count, dataset.stored_bytes) == (files.count, files.total):
+                return
+            new = replace(dataset, file_count=files.count, stored_bytes=files.total)
+            view = [*system_view(new), *await self._reader.view(current.text)]
+            document = recounted_document(current, view, files.count, files.total)
+            # Then once more, whether or not it came about: a slower process may have counted earlier and written later.
+            await self._documents.replace(DATASETS, document, expected_revision=current.revision)
+
+    async def _recount_catalog(self, name: str) -> None:
+        await keep_usage(self._documents, name, await count_usage(self._documents, name))

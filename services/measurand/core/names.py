@@ -1,0 +1,168 @@
+"""Resource names: taken apart, put together, and refused when malformed. Nothing else turns names into parts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from measurand.wire.errors import NameInvalid
+
+__all__ = [
+    "ANY",
+    "CatalogName",
+    "DatasetName",
+    "FileName",
+    "check_id",
+    "check_path",
+    "parse_catalog",
+    "parse_dataset",
+    "parse_file",
+    "parse_revision",
+    "parse_upload",
+]
+
+ANY = "-"
+"""As the id in a parent: all of them."""
+
+MAX_PATH_BYTES = 1024
+MAX_SEGMENT_BYTES = 255
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_CATALOG = re.compile(r"catalogs/([^/]*)")
+_DATASET = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)")
+_FILE = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)/files/(.*)", re.DOTALL)
+_REVISION = re.compile(r"(catalogs/[^/]*/datasets/[^/]*)/revisions/([1-9][0-9]{0,17})")
+_UPLOAD = re.compile(r"uploads/([^/]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogName:
+    """`catalogs/{catalog}`."""
+
+    catalog: str
+
+    def __str__(self) -> str:
+        return f"catalogs/{self.catalog}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetName:
+    """`catalogs/{catalog}/datasets/{dataset}`."""
+
+    catalog: str
+    dataset: str
+
+    @property
+    def parent(self) -> CatalogName:
+        """The catalog it lies in."""
+        return CatalogName(self.catalog)
+
+    def __str__(self) -> str:
+        return f"catalogs/{self.catalog}/datasets/{self.dataset}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """`catalogs/{catalog}/datasets/{dataset}/files/{path}`."""
+
+    catalog: str
+    dataset: str
+    path: str
+
+    @property
+    def parent(self) -> DatasetName:
+        """The dataset it lies in."""
+        return DatasetName(self.catalog, self.dataset)
+
+    def __str__(self) -> str:
+        return f"catalogs/{self.catalog}/datasets/{self.dataset}/files/{self.path}"
+
+
+def check_id(value: str, *, field: str) -> str:
+    """Return the id of a catalog or dataset, or raise NameInvalid. A dataset's may be a ULID in capitals as well."""
+    if not (_ID.fullmatch(value) or _ULID.fullmatch(value)):
+        raise NameInvalid(
+            f"{field}: {_shown(value)} is no id; use 1 to 128 of a-z 0-9 . _ - and begin with a letter or digit",
+            field=field,
+            name=value,
+        )
+    return value
+
+
+def check_path(path: str, *, field: str = "name") -> str:
+    """Return the path of a file within its dataset, or raise NameInvalid.
+
+    The path is UTF-8 of 1 to 1024 bytes in segments of 1 to 255 bytes; no segment is `.` or `..`, and none holds a
+    control character. It is a name, never a place in a file system.
+    """
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError as error:
+        raise NameInvalid(f"{field}: {_shown(path)} is no valid Unicode", field=field, name=ascii(path)) from error
+    fault = ""
+    if not path:
+        fault = "is empty; name a file"
+    elif size > MAX_PATH_BYTES:
+        fault = f"has {size} bytes; a path has at most {MAX_PATH_BYTES}"
+    else:
+        for segment in path.split("/"):
+            if not segment:
+                fault = "begins or ends with `/` or has `//`; leave the extra `/` out"
+            elif segment in (".", ".."):
+                fault = f"has the segment `{segment}`; a path has no `.` or `..`"
+            elif len(segment.encode()) > MAX_SEGMENT_BYTES:
+                fault = f"has a segment of {len(segment.encode())} bytes; the most is {MAX_SEGMENT_BYTES}"
+            elif any(unicodedata.category(character) == "Cc" for character in segment):
+                fault = "has a control character; leave it out"
+            if fault:
+                break
+    if fault:
+        raise NameInvalid(f"{field}: the file path {_shown(path)} {fault}", field=field, name=path)
+    return path
+
+
+def parse_catalog(name: str, *, field: str = "name") -> CatalogName:
+    """Take `catalogs/{catalog}` apart."""
+    match = _match(_CATALOG, name, field, "catalogs/{catalog}")
+    return CatalogName(check_id(match[1], field=field))
+
+
+def parse_dataset(name: str, *, field: str = "name") -> DatasetName:
+    """Take `catalogs/{catalog}/datasets/{dataset}` apart."""
+    match = _match(_DATASET, name, field, "catalogs/{catalog}/datasets/{dataset}")
+    return DatasetName(check_id(match[1], field=field), check_id(match[2], field=field))
+
+
+def parse_file(name: str, *, field: str = "name") -> FileName:
+    """Take `catalogs/{catalog}/datasets/{dataset}/files/{path}` apart."""
+    match = _match(_FILE, name, field, "catalogs/{catalog}/datasets/{dataset}/files/{path}")
+    dataset = DatasetName(check_id(match[1], field=field), check_id(match[2], field=field))
+    return FileName(dataset.catalog, dataset.dataset, check_path(match[3], field=field))
+
+
+def parse_revision(name: str, *, field: str = "name") -> tuple[DatasetName, int]:
+    """Take `catalogs/{catalog}/datasets/{dataset}/revisions/{revision}` apart."""
+    match = _match(_REVISION, name, field, "catalogs/{catalog}/datasets/{dataset}/revisions/{revision}")
+    return parse_dataset(match[1], field=field), int(match[2])
+
+
+def parse_upload(name: str, *, field: str = "name") -> str:
+    """Return the ULID in `uploads/{upload}`."""
+    match = _match(_UPLOAD, name, field, "uploads/{upload}")
+    if not _ULID.fullmatch(match[1]):
+        raise NameInvalid(f"{field}: {_shown(name)} is no upload; its id is a ULID", field=field, name=name)
+    return match[1]
+
+
+def _match(pattern: re.Pattern[str], name: str, field: str, form: str) -> re.Match[str]:
+    match = pattern.fullmatch(name)
+    if match is None:
+        raise NameInvalid(f"{field}: {_shown(name)} is no name of the form {form}", field=field, name=name)
+    return match
+
+
+def _shown(text: str) -> str:
+    """Return the text quoted, without control characters, and not endlessly long."""
+    return ascii(text) if len(text) <= 200 else f"{text[:200]!a}…"

@@ -1,0 +1,88 @@
+"""Removing datasets and catalogs for good. Every step can be repeated, so a crash between two of them costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from measurand.core.catalog_documents import CATALOG_HISTORY, CATALOGS
+from measurand.core.dataset_documents import DATASETS, PURGES, REVISIONS, is_purging, purging_document
+from measurand.core.filters.tree import Compare, Filter
+from measurand.core.means import Means
+from measurand.core.names import DatasetName, parse_dataset
+from measurand.core.ports import Document, DocumentStore
+from measurand.core.times import microseconds
+from measurand.core.usage import USAGES
+from measurand.core.view import Scalar
+
+__all__ = ["Purging"]
+
+PARTS = ("files", "superseded", "uploads")
+"""What lies in datasets. The blobs that these documents name are garbage then, and are collected as such."""
+
+BATCH = 200
+AT_ONCE = 16
+"""Datasets that are purged beside each other, so that they share durable writes."""
+
+
+class Purging:
+    """Removes datasets and catalogs with all that is in them."""
+
+    def __init__(self, documents: DocumentStore, means: Means) -> None:
+        self._documents = documents
+        self._means = means
+
+    async def purge(self, name: DatasetName) -> bool:
+        """Remove a dataset, whatever its state, and tell whether there was one.
+
+        It is marked first: from then on nobody sees it or adds to it. Its document goes last, so that a purge which a
+        crash cut short is found and finished.
+        """
+        while (current := await self._documents.fetch(DATASETS, str(name))) is not None:
+            if await self.purge_at(name, current):
+                return True
+        return False
+
+    async def purge_expired(self) -> int:
+        """Remove the deleted datasets and catalogs whose time is over, and return how many."""
+        purged = 0
+        over = await self._over(DATASETS)
+        for start in range(0, len(over), AT_ONCE):
+            part = over[start : start + AT_ONCE]
+            purged += sum(await asyncio.gather(*(self.purge_at(parse_dataset(one.key), one) for one in part)))
+        for document in await self._over(CATALOGS):
+            purged += await self._purge_catalog(document)
+        return purged
+
+    async def purge_at(self, name: DatasetName, current: Document) -> bool:
+        """Remove a dataset if it is still as in `current`. False: it has changed, and stays."""
+        if not is_purging(current):
+            marked = await self._documents.replace(
+                DATASETS, purging_document(current, self._means.now()), expected_revision=current.revision
+            )
+            if marked is None:
+                return False
+            current = marked
+        for collection in (*PARTS, REVISIONS):
+            await self._empty(collection, str(name))
+        return await self._documents.remove(DATASETS, str(name), expected_revision=current.revision)
+
+    async def _purge_catalog(self, current: Document) -> bool:
+        """Remove what a catalog holds, and then the catalog. Its own time is over, so it cannot come back meanwhile."""
+        while found := await self._documents.find(DATASETS, scopes=[current.key], limit=AT_ONCE, with_text=False):
+            await asyncio.gather(*(self.purge(parse_dataset(item.document.key)) for item in found))
+        await self._empty(CATALOG_HISTORY, current.key)
+        await self._documents.remove(USAGES, current.key)
+        return await self._documents.remove(CATALOGS, current.key, expected_revision=current.revision)
+
+    async def _over(self, collection: str) -> Sequence[Document]:
+        now = Scalar("t", microseconds(self._means.now()))
+        where: Filter = Compare(PURGES, "<=", now)
+        return [
+            item.document for item in await self._documents.find(collection, where=where, limit=1000, with_text=False)
+        ]
+
+    async def _empty(self, collection: str, scope: str) -> None:
+        while found := await self._documents.find(collection, scopes=[scope], limit=BATCH, with_text=False):
+            # Together, so that a store can share one durable write among them.
+            await asyncio.gather(*(self._documents.remove(collection, item.document.key) for item in found))

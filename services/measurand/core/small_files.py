@@ -1,0 +1,206 @@
+"""Small files: those of one dataset that wait at the same time share one blob and one write of documents.
+
+A durable file costs an fsync or two. While one group is on its way to the disk the next one gathers, so the cost is
+shared by as many files as there are callers, and a single caller waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from measurand.core.digesting import check_digests, digest_small
+from measurand.core.extents import Extent
+from measurand.core.file_documents import Digests, File, FileSpec, check_spec
+from measurand.core.files import DatasetGate, Draft, Files
+from measurand.core.limits import Limits
+from measurand.core.means import Means
+from measurand.core.names import DatasetName, FileName
+from measurand.core.ports import Blob, BlobStore, Buffer
+from measurand.core.principal import Principal
+from measurand.core.ulid import make_ulid
+from measurand.wire.errors import NotFound, TooLarge
+
+__all__ = ["SmallFile", "SmallFiles"]
+
+_GROUP_BYTES = 4 * 1024 * 1024
+_GROUP_FILES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFile:
+    """A file with all its bytes in hand.
+
+    Parameters
+    ----------
+    promised : Digests
+        Checked before anything is stored, where given.
+    request : str
+        See `measurand.core.files.Draft`.
+    """
+
+    spec: FileSpec
+    data: Buffer
+    promised: Digests
+    request: str = ""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    principal: Principal
+    file: SmallFile
+    digests: Digests
+    answer: asyncio.Future[File]
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The small files that wait for one dataset."""
+
+    waiting: list[_Waiting] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+
+
+class SmallFiles:
+    """Stores files that came in one piece."""
+
+    def __init__(self, blobs: BlobStore, datasets: DatasetGate, files: Files, means: Means, limits: Limits) -> None:
+        self._blobs = blobs
+        self._datasets = datasets
+        self._files = files
+        self._means = means
+        self._limits = limits
+        self._lanes: dict[DatasetName, _Lane] = {}
+
+    async def put(self, principal: Principal, file: SmallFile) -> File:
+        """Store one file. Durable and visible when it returns.
+
+        Raises
+        ------
+        TooLarge
+            TOO_LARGE: more than `max_put_file_bytes`; use an upload.
+        DigestMismatch
+            DIGEST_MISMATCH: the bytes are not those that were promised; nothing was stored.
+        GenerationMismatch, NotFound
+            As `Files.publish`.
+        """
+        return await self.begin(principal, file)
+
+    def begin(self, principal: Principal, file: SmallFile) -> asyncio.Future[File]:
+        """Check a file and hand it to the group that is gathering; the future has what `put` returns."""
+        size = len(file.data)
+        if size > self._limits.max_put_file_bytes:
+            raise TooLarge(
+                f"{file.spec.name}: {size} bytes; a file put in one piece has at most "
+                f"{self._limits.max_put_file_bytes}; upload it",
+                limit=self._limits.max_put_file_bytes,
+                actual=size,
+            )
+        check_spec(file.spec)
+        digests = digest_small(self._means, file.data)
+        check_digests(file.spec.name, file.promised, digests)
+        answer: asyncio.Future[File] = asyncio.get_running_loop().create_future()
+        lane = self._lanes.setdefault(file.spec.name.parent, _Lane())
+        lane.waiting.append(_Waiting(principal, file, digests, answer))
+        if lane.task is None:
+            lane.task = asyncio.create_task(self._drain(file.spec.name.parent, lane))
+        return answer
+
+    async def _drain(self, dataset: DatasetName, lane: _Lane) -> None:
+        """Store group after group until nobody waits."""
+        await asyncio.sleep(0)  # whoever is ready in this turn of the loop joins the first group
+        while lane.waiting:
+            group, lane.waiting = _first_group(lane.waiting)
+            try:
+                await self._store(dataset, group)
+            except Exception as error:
+                for item in group:
+                    _fail(item, error)
+        del self._lanes[dataset]
+
+    async def _store(self, dataset: DatasetName, group: Sequence[_Waiting]) -> None:
+        await self._datasets.require_open(group[0].principal, dataset)
+        current = await self._files.fetch_many([item.file.spec.name for item in group])
+        fresh: list[_Waiting] = []
+        for item in group:
+            draft = _draft(item, ())
+            try:
+                made = await self._files.already_made(draft, current.get(str(draft.spec.name)))
+            except Exception as error:
+                _fail(item, error)
+            else:
+                if made is None:
+                    fresh.append(item)
+                else:
+                    _answer(item, made)
+        if not fresh:
+            return
+        drafts = await self._write(fresh)
+        files = [
+            self._files.next_generation(item.principal, draft, None) for item, draft in zip(fresh, drafts, strict=True)
+        ]
+        new = [index for index, file in enumerate(files) if str(file.name) not in current]
+        stored = await self._files.store_new([files[index] for index in new])
+        done = {index for index, was_stored in zip(new, stored, strict=True) if was_stored}
+        if done and not await self._datasets.is_there(dataset):
+            await self._files.take_back([files[index] for index in done])
+            raise NotFound(f"{dataset} was purged; make a new dataset", resource=dataset)
+        for index, item in enumerate(fresh):
+            if index in done:
+                _answer(item, files[index])
+                continue
+            try:
+                _answer(item, await self._files.publish(item.principal, drafts[index]))
+            except Exception as error:
+                _fail(item, error)
+
+    async def _write(self, group: Sequence[_Waiting]) -> list[Draft]:
+        """Put the bytes of all files into one blob; an empty file has no bytes and needs none."""
+        key = f"files/{make_ulid(self._means.now(), self._means.random_bytes).lower()}"
+        extents: list[tuple[Extent, ...]] = []
+        offset = 0
+        for item in group:
+            size = len(item.file.data)
+            # No checks: the crc32c of the file itself proves its bytes.
+            extents.append((Extent(Blob(key, offset + size), offset, size),) if size else ())
+            offset += size
+        if offset:
+            began = self._means.now()
+            await self._blobs.put(key, [item.file.data for item in group if len(item.file.data)])
+            if self._means.now() - began > self._limits.blob_grace / 2:
+                # The machine slept: the collector may have taken the blob for garbage. Write it again, under a new key.
+                return await self._write(group)
+        return [_draft(item, pieces) for item, pieces in zip(group, extents, strict=True)]
+
+
+def _first_group(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """Split off as many as fit into one blob; of several for one name only the first, so that they keep their order."""
+    size = 0
+    names: set[FileName] = set()
+    later: list[_Waiting] = []
+    group: list[_Waiting] = []
+    for index, item in enumerate(waiting):
+        if group and (size + len(item.file.data) > _GROUP_BYTES or len(group) == _GROUP_FILES):
+            return group, later + waiting[index:]
+        if item.file.spec.name in names:
+            later.append(item)
+            continue
+        names.add(item.file.spec.name)
+        size += len(item.file.data)
+        group.append(item)
+    return group, later
+
+
+def _draft(item: _Waiting, extents: tuple[Extent, ...]) -> Draft:
+    return Draft(item.file.spec, len(item.file.data), item.digests, extents, item.file.request)
+
+
+def _answer(item: _Waiting, file: File) -> None:
+    if not item.answer.done():  # a caller that has gone has cancelled it
+        item.answer.set_result(file)
+
+
+def _fail(item: _Waiting, error: Exception) -> None:
+    if not item.answer.done():
+        item.answer.set_exception(error)
