@@ -1,0 +1,5 @@
+"""The SQLite implementation of `DocumentStore`."""
+
+from measurand.storage.documents.sqlite.store import Sqlite
+
+__all__ = ["Sqlite"]
