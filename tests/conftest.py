@@ -1,0 +1,62 @@
+"""What holds for all tests, and the server that most tests of services talk to.
+
+The fixtures import what they need themselves: most tests need no server, and start the quicker without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from measurand.server.process import Process
+    from measurand.v1.files_pb2_grpc import FileServiceAsyncStub
+
+settings.register_profile("measurand", deadline=None)  # a busy machine must not turn a right answer into a failure
+settings.load_profile("measurand")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Process]:
+    """A server over memory stores, in the event loop of the test."""
+    from tests.servers import in_process, memory_config
+
+    async with in_process(memory_config()) as process:
+        yield process
+
+
+@pytest.fixture
+async def channel(server: Process) -> AsyncIterator[grpc.aio.Channel]:
+    """A plain channel to it; wrap it in `codec_channel` for the bulk codec."""
+    import grpc.aio
+
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    async with grpc.aio.insecure_channel(str(server.address), options=options) as channel:
+        yield channel
+
+
+@pytest.fixture
+async def run(channel: grpc.aio.Channel) -> str:
+    """The name of an empty dataset."""
+    from measurand.v1 import catalogs_pb2, catalogs_pb2_grpc, datasets_pb2, datasets_pb2_grpc
+
+    catalogs = catalogs_pb2_grpc.CatalogServiceStub(channel)
+    await catalogs.CreateCatalog(catalogs_pb2.CreateCatalogRequest(catalog_id="lab"))
+    datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
+    request = datasets_pb2.CreateDatasetRequest(parent="catalogs/lab", dataset_id="run")
+    return (await datasets.CreateDataset(request)).name
+
+
+@pytest.fixture
+async def stub(channel: grpc.aio.Channel, run: str) -> FileServiceAsyncStub:
+    """The files service over the bulk codec; `run` is there."""
+    from measurand.v1 import files_pb2_grpc
+    from measurand.wire.codec import codec_channel
+
+    assert run == "catalogs/lab/datasets/run"
+    return files_pb2_grpc.FileServiceStub(codec_channel(channel))
