@@ -1,0 +1,105 @@
+"""Work beside the event loop: in threads, in tasks, ahead of a caller and behind one. Its twin is `workers`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+__all__ = ["Behind", "Lock", "ahead", "in_thread", "parallel", "sleep"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Lock = asyncio.Lock
+sleep = asyncio.sleep
+
+
+async def in_thread(work: Callable[..., T], /, *args: Any, **options: Any) -> T:
+    """Return what the blocking function returns, without blocking the others."""
+    return await asyncio.to_thread(work, *args, **options)
+
+
+async def parallel(work: Callable[[T], Awaitable[R]], items: Iterable[T], *, bound: int) -> list[R]:
+    """Return what the work makes of each item, in their order, at most `bound` at a time; the first error ends all."""
+    source = iter(enumerate(items))
+    results: dict[int, R] = {}
+
+    async def run() -> None:
+        for number, item in source:
+            results[number] = await work(item)
+
+    tasks = [asyncio.create_task(run()) for _ in range(bound)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [results[number] for number in sorted(results)]
+
+
+@asynccontextmanager
+async def ahead(items: Iterator[T], *, depth: int) -> AsyncIterator[AsyncIterator[T]]:
+    """Give the items of a blocking iterator, made ahead in a thread of their own, at most `depth` of them."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="measurand-ahead")
+    end = object()
+    made: deque[Future[Any]] = deque()
+
+    async def walk() -> AsyncGenerator[T, None]:
+        made.extend(pool.submit(next, items, end) for _ in range(depth))
+        while (item := await asyncio.wrap_future(made.popleft())) is not end:
+            made.append(pool.submit(next, items, end))
+            yield item
+
+    walking = walk()
+    try:
+        yield walking
+    finally:
+        await walking.aclose()
+        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+
+
+class Behind:
+    """Does blocking work in a thread of its own, piece after piece, while the caller goes on.
+
+    Parameters
+    ----------
+    depth : int
+        At most so many pieces wait; then `put` waits.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="measurand-behind")
+        self._waiting: deque[Future[None]] = deque()
+        self._has_failed = False
+
+    async def put(self, work: Callable[..., None], *args: Any) -> None:
+        """Have a piece of work done; raises what an earlier one raised."""
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) >= self._depth):
+            await asyncio.wrap_future(self._waiting.popleft())
+        self._waiting.append(self._pool.submit(self._do, work, *args))
+
+    async def drain(self) -> None:
+        """Wait until all is done; raises what any piece raised."""
+        while self._waiting:
+            await asyncio.wrap_future(self._waiting.popleft())
+
+    async def __aenter__(self) -> Behind:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+
+    def _do(self, work: Callable[..., None], *args: Any) -> None:
+        if self._has_failed:  # nothing is done behind a gap
+            return
+        try:
+            work(*args)
+        except BaseException:
+            self._has_failed = True
+            raise

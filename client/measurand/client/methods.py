@@ -1,0 +1,125 @@
+"""Every call that the client makes: its path, its messages, and its row in the table of deadlines and retries.
+
+The rows are those of section 3 of the protocol. gRPC itself is not imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+
+from measurand.v1 import catalogs_pb2 as catalogs
+from measurand.v1 import datasets_pb2 as datasets
+from measurand.v1 import files_pb2 as files
+from measurand.v1 import server_pb2 as server
+from measurand.wire.codec import Bulk
+
+__all__ = ["Class", "Method"]
+
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Class(Enum):
+    """How long a call may take, and what is tried again."""
+
+    READ = "read"
+    CHANGE = "change"
+    """Safe to repeat: by its request id, its etag, or by itself."""
+    STREAM = "stream"
+    """Reopened, from where it was, by whoever reads or writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Request, Response]):
+    """One rpc.
+
+    Parameters
+    ----------
+    path : str
+        `/package.Service/Method`.
+    request, response : type
+        The messages; where one carries bulk bytes it is the head of the codec's `Bulk`.
+    kind : Class
+        Its row in the table.
+    """
+
+    path: str
+    request: type[Message]
+    response: type[Message]
+    kind: Class
+
+
+def _plain(name: str, request: type[Q], response: type[R], kind: Class = Class.READ) -> Method[Q, R]:
+    return Method(f"/measurand.v1.{name}", request, response, kind)
+
+
+def _bulk_up(name: str, request: type[Q], response: type[R], kind: Class = Class.CHANGE) -> Method[Bulk[Q], R]:
+    return Method(f"/measurand.v1.{name}", request, response, kind)
+
+
+def _bulk_down(name: str, request: type[Q], response: type[R], kind: Class = Class.STREAM) -> Method[Q, Bulk[R]]:
+    return Method(f"/measurand.v1.{name}", request, response, kind)
+
+
+_CHANGE, _STREAM = Class.CHANGE, Class.STREAM
+_SERVER, _CATALOGS, _DATASETS, _FILES = "ServerService", "CatalogService", "DatasetService", "FileService"
+
+GET_CAPABILITIES = _plain(f"{_SERVER}/GetCapabilities", server.GetCapabilitiesRequest, server.Capabilities)
+KEEP_OPEN = _plain(f"{_SERVER}/KeepOpen", server.KeepOpenRequest, server.KeepOpenResponse, _STREAM)
+
+CREATE_CATALOG = _plain(f"{_CATALOGS}/CreateCatalog", catalogs.CreateCatalogRequest, catalogs.Catalog, _CHANGE)
+GET_CATALOG = _plain(f"{_CATALOGS}/GetCatalog", catalogs.GetCatalogRequest, catalogs.Catalog)
+LIST_CATALOGS = _plain(f"{_CATALOGS}/ListCatalogs", catalogs.ListCatalogsRequest, catalogs.ListCatalogsResponse)
+UPDATE_CATALOG = _plain(f"{_CATALOGS}/UpdateCatalog", catalogs.UpdateCatalogRequest, catalogs.Catalog, _CHANGE)
+DELETE_CATALOG = _plain(f"{_CATALOGS}/DeleteCatalog", catalogs.DeleteCatalogRequest, catalogs.Catalog, _CHANGE)
+UNDELETE_CATALOG = _plain(f"{_CATALOGS}/UndeleteCatalog", catalogs.UndeleteCatalogRequest, catalogs.Catalog, _CHANGE)
+
+CREATE_DATASET = _plain(f"{_DATASETS}/CreateDataset", datasets.CreateDatasetRequest, datasets.Dataset, _CHANGE)
+BATCH_CREATE_DATASETS = _plain(
+    f"{_DATASETS}/BatchCreateDatasets",
+    datasets.BatchCreateDatasetsRequest,
+    datasets.BatchCreateDatasetsResponse,
+    _CHANGE,
+)
+GET_DATASET = _plain(f"{_DATASETS}/GetDataset", datasets.GetDatasetRequest, datasets.Dataset)
+BATCH_GET_DATASETS = _plain(
+    f"{_DATASETS}/BatchGetDatasets", datasets.BatchGetDatasetsRequest, datasets.BatchGetDatasetsResponse
+)
+LIST_DATASETS = _plain(f"{_DATASETS}/ListDatasets", datasets.ListDatasetsRequest, datasets.ListDatasetsResponse)
+COUNT_DATASETS = _plain(f"{_DATASETS}/CountDatasets", datasets.CountDatasetsRequest, datasets.CountDatasetsResponse)
+UPDATE_DATASET = _plain(f"{_DATASETS}/UpdateDataset", datasets.UpdateDatasetRequest, datasets.Dataset, _CHANGE)
+DELETE_DATASET = _plain(f"{_DATASETS}/DeleteDataset", datasets.DeleteDatasetRequest, datasets.Dataset, _CHANGE)
+UNDELETE_DATASET = _plain(f"{_DATASETS}/UndeleteDataset", datasets.UndeleteDatasetRequest, datasets.Dataset, _CHANGE)
+PURGE_DATASET = _plain(f"{_DATASETS}/PurgeDataset", datasets.PurgeDatasetRequest, Empty, _CHANGE)
+GET_DATASET_REVISION = _plain(
+    f"{_DATASETS}/GetDatasetRevision", datasets.GetDatasetRevisionRequest, datasets.DatasetRevision
+)
+LIST_DATASET_REVISIONS = _plain(
+    f"{_DATASETS}/ListDatasetRevisions", datasets.ListDatasetRevisionsRequest, datasets.ListDatasetRevisionsResponse
+)
+LIST_TAGS = _plain(f"{_DATASETS}/ListTags", datasets.ListTagsRequest, datasets.ListTagsResponse)
+WATCH_DATASETS = _plain(f"{_DATASETS}/WatchDatasets", datasets.WatchDatasetsRequest, datasets.DatasetChange, _STREAM)
+POLL_DATASETS = _plain(f"{_DATASETS}/PollDatasets", datasets.PollDatasetsRequest, datasets.PollDatasetsResponse)
+
+PUT_FILE = _bulk_up(f"{_FILES}/PutFile", files.PutFileRequest, files.File)
+PUT_FILES = _bulk_up(f"{_FILES}/PutFiles", files.PutFilesRequest, files.PutFilesResponse, _STREAM)
+CREATE_UPLOAD = _plain(f"{_FILES}/CreateUpload", files.CreateUploadRequest, files.Upload, _CHANGE)
+GET_UPLOAD = _plain(f"{_FILES}/GetUpload", files.GetUploadRequest, files.Upload)
+LIST_UPLOADS = _plain(f"{_FILES}/ListUploads", files.ListUploadsRequest, files.ListUploadsResponse)
+WRITE_UPLOAD = _bulk_up(f"{_FILES}/WriteUpload", files.WriteUploadRequest, files.WriteUploadResponse, _STREAM)
+COMMIT_UPLOAD = _plain(f"{_FILES}/CommitUpload", files.CommitUploadRequest, files.File, _CHANGE)
+ABORT_UPLOAD = _plain(f"{_FILES}/AbortUpload", files.AbortUploadRequest, Empty, _CHANGE)
+GET_FILE = _plain(f"{_FILES}/GetFile", files.GetFileRequest, files.File)
+LIST_FILES = _plain(f"{_FILES}/ListFiles", files.ListFilesRequest, files.ListFilesResponse)
+COPY_FILE = _plain(f"{_FILES}/CopyFile", files.CopyFileRequest, files.File, _CHANGE)
+DELETE_FILE = _plain(f"{_FILES}/DeleteFile", files.DeleteFileRequest, Empty, _CHANGE)
+READ_FILE = _bulk_down(f"{_FILES}/ReadFile", files.ReadFileRequest, files.ReadFileResponse)
+READ_FILE_CHUNK = _bulk_down(f"{_FILES}/ReadFileChunk", files.ReadFileChunkRequest, files.ReadFileResponse, Class.READ)
+READ_FILES = _bulk_down(f"{_FILES}/ReadFiles", files.ReadFilesRequest, files.ReadFilesResponse)
