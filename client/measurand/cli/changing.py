@@ -1,0 +1,102 @@
+"""`edit`, `rm`, `undelete`: change what is there."""
+
+from __future__ import annotations
+
+import click
+
+from measurand.cli.output import facts_of_dataset, print_facts, print_json
+from measurand.cli.pairs import patch_of
+from measurand.cli.places import DATASET, PLACE, Place
+from measurand.cli.session import Session, common, pass_session
+
+__all__ = ["edit", "rm", "undelete"]
+
+
+@click.command()
+@click.argument("dataset", type=DATASET)
+@click.option("--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Set a metadata key; VALUE is JSON or text.")
+@click.option("--unset", metavar="KEY", multiple=True, help="Remove a metadata key.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Add a tag.")
+@click.option("--untag", "untags", metavar="TAG", multiple=True, help="Take a tag away.")
+@click.option("--title", help="Give it another title.")
+@click.option("--kind", help="Give it another kind.")
+@click.option("--comment", default="", help="What to note in the history.")
+@click.option("--etag", metavar="ETAG", help="Only if it is still at this etag, which `show` tells.")
+@common
+@pass_session
+def edit(
+    session: Session,
+    dataset: Place,
+    pairs: tuple[str, ...],
+    unset: tuple[str, ...],
+    tags: tuple[str, ...],
+    untags: tuple[str, ...],
+    title: str | None,
+    kind: str | None,
+    comment: str,
+    etag: str | None,
+) -> None:
+    """Change a dataset.
+
+    \b
+    measurand edit lab/run-17 --set temperature=0.013 --unset note --tag good
+    """  # noqa: D301  # click reads the \b
+    patch = patch_of(pairs, unset)
+    changes_fields = bool(patch) or title is not None or kind is not None
+    if not (changes_fields or tags or untags):
+        raise click.UsageError("nothing to change; give --set, --unset, --tag, --untag, --title or --kind")
+    with session.connect() as client:
+        handle = client.catalog(dataset.catalog).get(dataset.dataset)
+        if changes_fields or etag is not None:
+            handle.update(patch, title=title, kind=kind, comment=comment, if_match=etag)
+        if tags:
+            handle.add_tags(*tags, comment=comment)
+        if untags:
+            handle.remove_tags(*untags, comment=comment)
+        if session.as_json:
+            print_facts(session, facts_of_dataset(handle))
+        else:
+            session.remark(f"{dataset} is at revision {handle.revision}")
+
+
+@click.command()
+@click.argument("places", metavar="PLACE…", type=PLACE, nargs=-1, required=True)
+@click.option("--purge", is_flag=True, help="For good and at once; it cannot be undeleted.")
+@common
+@pass_session
+def rm(session: Session, places: tuple[Place, ...], *, purge: bool) -> None:
+    """Delete datasets, or files of datasets. Datasets can be undeleted for some time; files cannot."""
+    for place in places:
+        if not place.dataset:
+            raise click.UsageError(f"{place} is a catalog; delete it with `measurand catalog rm {place}`")
+        if place.path is not None and (place.is_folder or purge):
+            raise click.UsageError(f"{place}: name one file, without --purge" if purge else f"{place}: name one file")
+    with session.connect() as client:
+        for place in places:
+            dataset = client.catalog(place.catalog).get(place.dataset, show_deleted=True)
+            if place.path is not None:
+                dataset.delete_file(place.path)
+            elif purge:
+                dataset.purge(force=True)
+            else:
+                dataset.delete()
+            if session.as_json:
+                print_json({"deleted": str(place), "purge_time": None if purge or place.path else dataset.purge_time})
+            elif purge or place.path:
+                session.remark(f"{place} is gone")
+            else:
+                session.remark(f"{place} is deleted; bring it back with `measurand undelete {place}`")
+
+
+@click.command()
+@click.argument("datasets", metavar="CATALOG/DATASET…", type=DATASET, nargs=-1, required=True)
+@common
+@pass_session
+def undelete(session: Session, datasets: tuple[Place, ...]) -> None:
+    """Bring back deleted datasets."""
+    with session.connect() as client:
+        for place in datasets:
+            dataset = client.catalog(place.catalog).undelete(place.dataset)
+            if session.as_json and dataset is not None:
+                print_facts(session, facts_of_dataset(dataset))
+            session.remark(f"{place} is back")
