@@ -1,0 +1,187 @@
+"""The rows: what is measured, against whom, and what is to be reached."""
+
+from __future__ import annotations
+
+from benchmarks import datasets, product, starting
+from benchmarks.data import GiB, KiB, MiB
+from benchmarks.harness import PRODUCT, Contender, Row
+from benchmarks.peers import files, flight, tiled
+
+__all__ = ["ROWS"]
+
+SIZE = 256 * MiB
+MANY = (1000, 16 * KiB, 16)
+FEW = (100, 16 * KiB, 16)
+FOLDER = (10_000, 4 * KiB)
+
+
+def grown(make: object, *more: object) -> tuple[Contender, ...]:
+    """Return the product among a million datasets, and beside it among fewer: the cost of growth."""
+    assert callable(make)
+    sizes = ((PRODUCT, 1_000_000), ("at 1,000", 1000), ("at 10,000", 10_000), ("at 100,000", 100_000))
+    return tuple(Contender(name, make, (size, *more)) for name, size in sizes)
+
+
+ROWS = (
+    Row(
+        "put",
+        "a file of 256 MiB, durable, one stream, to the local disk",
+        "GB/s",
+        (
+            Contender(PRODUCT, product.put, (SIZE, "disk")),
+            Contender("flight", flight.put, (SIZE, "disk")),
+            Contender("files", files.put, (SIZE,)),
+            Contender("tiled", tiled.put, (SIZE,), every=5),
+        ),
+        targets={"flight": 1.0, "files": 0.8, "tiled": 5.0},
+    ),
+    Row(
+        "get",
+        "256 MiB into a buffer that is there",
+        "GB/s",
+        (
+            Contender(PRODUCT, product.get, (SIZE, "disk")),
+            Contender("flight", flight.get, (SIZE, "disk")),
+            Contender("files", files.get, (SIZE,)),
+            Contender("tiled", tiled.get, (SIZE,), every=5),
+        ),
+        targets={"flight": 0.8, "tiled": 5.0},
+    ),
+    Row(
+        "put-memory",
+        "256 MiB into the memory store",
+        "GB/s",
+        (Contender(PRODUCT, product.put, (SIZE, "memory")), Contender("flight", flight.put, (SIZE, "memory"))),
+        targets={PRODUCT: 2.0},
+    ),
+    Row(
+        "get-memory",
+        "256 MiB out of the memory store",
+        "GB/s",
+        (Contender(PRODUCT, product.get, (SIZE, "memory")), Contender("flight", flight.get, (SIZE, "memory"))),
+        targets={PRODUCT: 3.5},
+    ),
+    Row(
+        "put-small",
+        "1000 files of 16 KiB, durable, 16 callers, a call each",
+        "a second",
+        (
+            Contender(PRODUCT, product.put_many, MANY),
+            Contender("flight", flight.put_many, MANY),
+            Contender("files", files.put_many, MANY),
+            Contender("tiled", tiled.put_many, FEW, every=5),
+        ),
+        targets={"flight": 1.0},
+    ),
+    Row(
+        "get-small",
+        "1000 files of 16 KiB, 16 callers, a call each",
+        "a second",
+        (
+            Contender(PRODUCT, product.get_many, MANY),
+            Contender("flight", flight.get_many, MANY),
+            Contender("files", files.get_many, MANY),
+            Contender("tiled", tiled.get_many, FEW, every=5),
+        ),
+        targets={"flight": 1.0},
+    ),
+    Row(
+        "put-folder",
+        "`upload_dir` of 10,000 files of 4 KiB, durable",
+        "a second",
+        (
+            Contender(PRODUCT, product.put_folder, FOLDER),
+            Contender("flight", flight.put_many, (*FOLDER, 16)),
+            Contender("files", files.put_many, (*FOLDER, 16)),
+        ),
+        rounds=3,
+        targets={PRODUCT: 10_000},
+    ),
+    Row(
+        "get-folder",
+        "`download_dir` of 10,000 files of 4 KiB",
+        "a second",
+        (Contender(PRODUCT, product.get_folder, FOLDER), Contender("flight", flight.get_many, (*FOLDER, 16))),
+        rounds=3,
+        targets={PRODUCT: 10_000},
+    ),
+    Row(
+        "create",
+        "datasets with a little metadata, durable, over 16 connections",
+        "a second",
+        (
+            Contender(PRODUCT, datasets.create, (2000, 16)),
+            Contender("tiled", tiled.create, (100, 16), every=5),
+        ),
+        targets={PRODUCT: 1000},
+    ),
+    Row(
+        "search",
+        "20 of 2,000 datasets by a range of one value, p95",
+        "ms",
+        (Contender(PRODUCT, datasets.search, (2000,)), Contender("tiled", tiled.search, (2000,))),
+        smaller_is_better=True,
+        targets={PRODUCT: 20},
+    ),
+    Row(
+        "search-million",
+        "20 of a million datasets by a range of one value, p95; beside it among fewer",
+        "ms",
+        grown(datasets.search),
+        smaller_is_better=True,
+        targets={PRODUCT: 20, "at 1,000": 0.8, "at 10,000": 0.8, "at 100,000": 0.8},
+        is_long=True,
+    ),
+    Row(
+        "search-narrow",
+        "the 20 newest of a million datasets that meet two wide restrictions, p95; beside it among fewer",
+        "ms",
+        grown(datasets.search_narrow),
+        smaller_is_better=True,
+        targets={PRODUCT: 20, "at 1,000": 0.8, "at 10,000": 0.8, "at 100,000": 0.8},
+        is_long=True,
+    ),
+    Row(
+        "list-million",
+        "the 20 newest of a million datasets, p95; beside it among fewer",
+        "ms",
+        grown(datasets.list_page),
+        smaller_is_better=True,
+        targets={PRODUCT: 20, "at 1,000": 0.8, "at 10,000": 0.8, "at 100,000": 0.8},
+        is_long=True,
+    ),
+    Row(
+        "create-million",
+        "datasets beside a million others, over 16 connections; beside it among fewer",
+        "a second",
+        grown(datasets.create_among, 2000, 16),
+        targets={PRODUCT: 1000, "at 1,000": 0.8, "at 10,000": 0.8, "at 100,000": 0.8},
+        is_long=True,
+    ),
+    Row(
+        "memory",
+        "most resident memory of the server while 16 streams of 1 GiB run",
+        "MiB",
+        (Contender(PRODUCT, product.memory, (16, GiB)),),
+        rounds=1,
+        smaller_is_better=True,
+        targets={PRODUCT: 400},
+        is_long=True,
+    ),
+    Row(
+        "start",
+        "from nothing to an empty store and health SERVING",
+        "s",
+        (Contender(PRODUCT, starting.serve), Contender("tiled", starting.serve_tiled)),
+        smaller_is_better=True,
+        targets={PRODUCT: 1.0},
+    ),
+    Row(
+        "help",
+        "`measurand --help`; beside it Python alone",
+        "s",
+        (Contender(PRODUCT, starting.run, starting.HELP), Contender("python", starting.run, starting.PYTHON)),
+        smaller_is_better=True,
+        targets={PRODUCT: 0.3},
+    ),
+)

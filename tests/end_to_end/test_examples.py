@@ -1,0 +1,50 @@
+"""What the pages and the examples tell people to type, typed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_quickstart_brings_every_byte_back_and_leaves_nothing(tmp_path: Path) -> None:
+    said = run([sys.executable, str(ROOT / "examples/quickstart.py"), "--megabytes", "16"], tmp_path)
+    assert "Every byte came back" in said
+    assert not list((tmp_path / "TMPDIR").iterdir())
+    mine = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not [command for command in mine if "serve" in command]
+
+
+def test_getting_started_runs_as_it_is_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs/getting-started.md").read_text()
+    examples = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
+    assert "/home/me/measurements" in examples
+    (tmp_path / "example.py").write_text(examples.replace("/home/me/measurements", str(tmp_path / "measurements")))
+    (tmp_path / "trace.csv").write_text("second,kelvin\n0,0.012\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/settings.json").write_text("{}")
+    np.save(tmp_path / "out/frames.npy", np.zeros((4, 64, 64), np.uint16))
+    np.save(tmp_path / "frames.npy", np.zeros((4, 64, 64), np.uint16))
+    said = run([sys.executable, "-W", "error", "example.py"], tmp_path)
+    assert "qubit T1 {'temperature': 0.012, 'fridge': 'BF4'}" in said
+    assert "RESOURCE_NOT_FOUND" in said

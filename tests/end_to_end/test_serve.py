@@ -1,0 +1,391 @@
+"""The real command: how it starts, what it says, how it ends, and that nothing acknowledged is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import google_crc32c
+import grpc
+import grpc.aio
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.servers import Server, running, start
+
+from measurand.v1 import (
+    catalogs_pb2,
+    catalogs_pb2_grpc,
+    datasets_pb2,
+    datasets_pb2_grpc,
+    files_pb2,
+    files_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+)
+from measurand.wire.codec import codec_channel, pack, unpack
+
+MiB = 1024 * 1024
+NAME = "catalogs/lab/datasets/run/files/a.bin"
+
+
+@asynccontextmanager
+async def channel_to(server: Server) -> AsyncIterator[grpc.aio.Channel]:
+    # Without this channels to one address share a connection, and so a worker.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(server.address, options=options) as channel:
+        yield channel
+
+
+async def make_run(channel: grpc.aio.Channel) -> None:
+    catalogs = catalogs_pb2_grpc.CatalogServiceStub(channel)
+    await catalogs.CreateCatalog(catalogs_pb2.CreateCatalogRequest(catalog_id="lab"))
+    datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
+    await datasets.CreateDataset(datasets_pb2.CreateDatasetRequest(parent="catalogs/lab", dataset_id="run"))
+
+
+async def instance(channel: grpc.aio.Channel) -> str:
+    request = server_pb2.GetCapabilitiesRequest()
+    return (await server_pb2_grpc.ServerServiceStub(channel).GetCapabilities(request)).instance_id
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Return as soon as it holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def serve(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [sys.executable, "-m", "measurand.server.run", *options]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MEASURAND_")}
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=clean)
+
+
+# ------------------------------------------------------------------------------------------------------------- start
+
+
+def test_it_says_where_it_listens_where_the_data_is_and_what_to_try_next(tmp_path: Path) -> None:
+    with running(tmp_path / "store") as server:
+        first, second, third, *commands = server.printed.splitlines()
+        assert re.fullmatch(r"listening on 127\.0\.0\.1:\d+", first)
+        assert second == f"data in {tmp_path / 'store'}"
+        assert third == "try next:"
+        assert len(commands) == 3
+        assert all(line.startswith(f"  MEASURAND_URL={server.address} measurand ") for line in commands)
+
+
+async def test_it_serves_within_a_second_and_a_half_and_ends_with_0(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    with running(tmp_path) as server:
+        async with channel_to(server) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=10)
+        took = time.perf_counter() - began
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert took < 1.5  # the target is 1.0 on a machine of its own; the benchmark measures it
+        assert server.stop() == 0
+
+
+def test_help_is_quick_and_imports_no_grpc() -> None:
+    script = "import sys; from measurand.server.run import command; command(['--help'], standalone_mode=False); "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script} print(*sys.modules)"], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert "--listen HOST:PORT" in done.stdout
+    assert not {"grpc", "pydantic", "google.protobuf"} & set(done.stdout.split())
+
+
+def test_a_client_finds_the_server_of_a_folder_by_its_file(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        told = server.presence
+        assert (told["address"], told["pid"], told["private"]) == (server.address, server.process.pid, False)
+        assert server.stop() == 0
+        assert not (tmp_path / "server.json").exists()
+
+
+def test_what_a_killed_server_left_is_overwritten_by_the_next(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    left = first.presence
+    first.kill()
+    assert (tmp_path / "server.json").exists()
+    with running(tmp_path) as second:
+        assert second.presence["pid"] == second.process.pid != left["pid"]
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--http"])
+def test_a_port_that_is_taken_is_an_error_that_names_the_flag(tmp_path: Path, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        others = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+        done = serve("--data", str(tmp_path), *others, flag, address)
+    assert done.returncode == 1
+    assert f"{flag} {address}" in done.stderr
+    assert "choose another port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--listen", "0.0.0.0:0"], "--insecure"),
+        (["--listen", "here"], "--listen"),
+        (["--documents", "postgres://x"], "--documents"),
+        (["--workers", "0"], "--workers"),
+        (["--config", "/does/not/exist.toml"], "no such file"),
+        (["--workers", "2", "--documents", "memory:"], "--workers"),
+    ],
+)
+def test_a_wrong_setting_is_a_usage_error_that_names_it(tmp_path: Path, options: list[str], named: str) -> None:
+    done = serve("--data", str(tmp_path), *options)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_of_a_newer_release_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    start(tmp_path).stop()
+    path = tmp_path / "documents.sqlite"
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 9999")
+    database.close()
+    before = path.read_bytes()
+    done = serve("--data", str(tmp_path), "--listen", "127.0.0.1:0", "--http", "off")
+    assert done.returncode == 1
+    assert "newer" in done.stderr and "Traceback" not in done.stderr
+    assert path.read_bytes() == before
+
+
+# ----------------------------------------------------------------------------------------------------------- serving
+
+
+async def test_two_servers_serve_one_folder(tmp_path: Path) -> None:
+    with running(tmp_path) as first, running(tmp_path) as second:
+        assert first.presence["pid"] == first.process.pid
+        async with channel_to(first) as one, channel_to(second) as other:
+            await make_run(one)
+            files = files_pb2_grpc.FileServiceStub(codec_channel(one))
+            await files.PutFile(pack(files_pb2.PutFileRequest(file=files_pb2.FileSpec(name=NAME)), b"hello"))
+            stub = files_pb2_grpc.FileServiceStub(codec_channel(other))
+            answer = await stub.ReadFileChunk(files_pb2.ReadFileChunkRequest(name=NAME))
+            assert bytes(unpack(answer).data) == b"hello"
+        first.stop()
+        until(lambda: (tmp_path / "server.json").exists() and second.presence["pid"] == second.process.pid)
+
+
+async def test_metrics_tell_of_calls_and_bytes(tmp_path: Path) -> None:
+    with running(tmp_path, "--http", "127.0.0.1:0") as server:
+        async with channel_to(server) as channel:
+            await make_run(channel)
+            files = files_pb2_grpc.FileServiceStub(codec_channel(channel))
+            await files.PutFile(pack(files_pb2.PutFileRequest(file=files_pb2.FileSpec(name=NAME)), bytes(100_000)))
+            async for _ in files.ReadFile(files_pb2.ReadFileRequest(name=NAME)):
+                pass
+        page = await asyncio.to_thread(server.page, "/metrics")
+        found = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+        assert float(found['measurand_blob_bytes_read_total{store="file"}']) >= 100_000
+        assert float(found['measurand_blob_bytes_written_total{store="file"}']) >= 100_000
+        assert float(found["measurand_bytes_sent_total"]) > 100_000
+        assert float(found["measurand_bytes_received_total"]) > 100_000
+        assert found['measurand_calls_total{code="OK",method="/measurand.v1.FileService/PutFile",reason=""}'] == "1.0"
+
+
+async def test_log_lines_carry_the_request_id_and_no_names_of_users(tmp_path: Path) -> None:
+    with running(tmp_path, "--log-level", "debug") as server:
+        async with channel_to(server) as channel:
+            call = catalogs_pb2_grpc.CatalogServiceStub(channel).GetCatalog
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call(catalogs_pb2.GetCatalogRequest(name="catalogs/hush"), metadata=[("x-request-id", "abc-7")])
+        server.stop()
+        (line,) = (line for line in server.log.splitlines() if "request=abc-7" in line)
+        assert re.match(r"time=\S+Z level=debug event=call method=\S+GetCatalog code=NOT_FOUND reason=\w+ ms=", line)
+        assert "hush" not in server.log
+
+
+def test_a_private_server_ends_by_itself_when_its_last_client_has_gone(tmp_path: Path) -> None:
+    with running(tmp_path, "--private") as server:
+        assert server.presence["private"] is True
+        with grpc.insecure_channel(server.address) as channel:
+            call = server_pb2_grpc.ServerServiceStub(channel).KeepOpen(server_pb2.KeepOpenRequest())
+            next(call)
+            time.sleep(0.2)
+            assert server.process.poll() is None
+            left = time.monotonic()
+            call.cancel()
+        assert server.wait() == 0
+        assert 1.5 < time.monotonic() - left < 10
+        assert not (tmp_path / "server.json").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------- drain
+
+
+async def test_on_sigterm_a_running_upload_is_acknowledged_and_goes_on_at_the_next_server(tmp_path: Path) -> None:
+    chunks = [os.urandom(MiB) for _ in range(6)]
+    first = start(tmp_path)
+    async with channel_to(first) as channel:
+        await make_run(channel)
+        stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
+        spec = files_pb2.FileSpec(name=NAME)
+        upload = await stub.CreateUpload(files_pb2.CreateUploadRequest(file=spec))
+        call = stub.WriteUpload()
+        await call.write(pack(files_pb2.WriteUploadRequest(name=upload.name)))
+        for number, chunk in enumerate(chunks[:4]):
+            crc = google_crc32c.value(chunk)
+            await call.write(pack(files_pb2.WriteUploadRequest(offset=number * MiB, crc32c=crc), chunk))
+        await asyncio.sleep(0.3)  # so that the server has taken them; it need not have acknowledged them
+        began = time.monotonic()
+        first.signal()
+        persisted = 0
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while (answer := await asyncio.wait_for(call.read(), 20)) is not grpc.aio.EOF:
+                assert isinstance(answer, files_pb2.WriteUploadResponse)
+                persisted = answer.persisted_size
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        trailers = dict(await call.trailing_metadata() or ())
+        assert b"SHUTTING_DOWN" in trailers["grpc-status-details-bin"]
+        assert persisted == 4 * MiB
+        assert await asyncio.to_thread(first.wait) == 0
+        assert time.monotonic() - began < 10
+    with running(tmp_path) as second:
+        async with channel_to(second) as channel:
+            stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
+            call = stub.WriteUpload()
+            await call.write(pack(files_pb2.WriteUploadRequest(name=upload.name)))
+            answer = await call.read()
+            assert isinstance(answer, files_pb2.WriteUploadResponse) and answer.persisted_size == 4 * MiB
+            for number, chunk in enumerate(chunks[4:], 4):
+                crc = google_crc32c.value(chunk)
+                await call.write(pack(files_pb2.WriteUploadRequest(offset=number * MiB, crc32c=crc), chunk))
+            await call.done_writing()
+            while await call.read() is not grpc.aio.EOF:
+                pass
+            file = await stub.CommitUpload(files_pb2.CommitUploadRequest(name=upload.name, size=6 * MiB))
+            assert file.checksums.crc32c == google_crc32c.value(b"".join(chunks))
+
+
+async def test_a_download_that_runs_on_sigterm_comes_to_its_end(tmp_path: Path) -> None:
+    data = os.urandom(MiB)
+    with running(tmp_path) as server:
+        async with channel_to(server) as channel:
+            await make_run(channel)
+            stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
+            names = [f"{NAME}{number}" for number in range(40)]
+            for name in names:
+                await stub.PutFile(pack(files_pb2.PutFileRequest(file=files_pb2.FileSpec(name=name)), data))
+            request = files_pb2.ReadFilesRequest(names=names)
+            received = 0
+            async for message in stub.ReadFiles(request):
+                if not received:
+                    server.signal()
+                    await asyncio.sleep(0.3)
+                received += len(unpack(message).data)
+        assert received == 40 * MiB
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        async with channel_to(server) as channel:
+            await make_run(channel)
+            stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
+            data = bytes(MiB)
+            names = [f"{NAME}{number}" for number in range(40)]
+            for name in names:
+                await stub.PutFile(pack(files_pb2.PutFileRequest(file=files_pb2.FileSpec(name=name)), data))
+            request = files_pb2.ReadFilesRequest(names=names)
+            call = stub.ReadFiles(request)
+            await call.read()  # and nothing more: the server waits for this reader
+            server.signal()
+            await asyncio.sleep(0.5)
+            assert server.process.poll() is None
+            server.signal()
+            assert await asyncio.wait_for(asyncio.to_thread(server.wait), 15) == 0
+
+
+# ----------------------------------------------------------------------------------------------------------- workers
+
+
+async def instances_of(server: Server, at_least: int) -> set[str]:
+    """Ask over new connections until so many processes have answered."""
+    found: set[str] = set()
+    async with asyncio.timeout(60):
+        while len(found) < at_least:
+            async with channel_to(server) as channel:
+                found.add(await instance(channel))
+    return found
+
+
+def workers_of(server: Server) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children()
+
+
+async def test_workers_share_one_port_and_one_store_and_end_together(tmp_path: Path) -> None:
+    with running(tmp_path, "--workers", "2", "--http", "127.0.0.1:0") as server:
+        workers = workers_of(server)
+        assert len(workers) == 2
+        assert server.presence["address"] == server.address
+        assert len(await instances_of(server, 2)) == 2
+        async with channel_to(server) as channel:
+            await make_run(channel)
+        for _ in range(20):
+            async with channel_to(server) as channel:
+                stub = catalogs_pb2_grpc.CatalogServiceStub(channel)
+                assert (await stub.GetCatalog(catalogs_pb2.GetCatalogRequest(name="catalogs/lab"))).name
+        page = await asyncio.to_thread(server.page, "/metrics")
+        assert 'worker="0"' in page and 'worker="1"' in page
+        assert await asyncio.to_thread(server.stop) == 0
+        assert not any(worker.is_running() for worker in workers)
+
+
+async def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
+    with running(tmp_path, "--workers", "2") as server:
+        before = {worker.pid for worker in workers_of(server)}
+        killed = before.copy().pop()
+        os.kill(killed, signal.SIGKILL)
+        await asyncio.to_thread(until, lambda: len({worker.pid for worker in workers_of(server)} - {killed}) == 2)
+        assert "event=worker_died" in server.log
+        assert len(await instances_of(server, 2)) == 2
+        assert await asyncio.to_thread(server.stop) == 0
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> None:
+    with running(tmp_path, "--workers", "2") as server:
+        workers = workers_of(server)
+        server.process.kill()
+        psutil.wait_procs(workers, timeout=30)
+        assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_second_group_on_the_port_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path / "one", "--workers", "2") as server:
+        done = serve("--data", str(tmp_path / "two"), "--listen", server.address, "--http", "off", "--workers", "2")
+        assert done.returncode == 1
+        assert f"--listen {server.address}" in done.stderr
+
+
+def test_workers_that_cannot_start_are_an_error_and_leave_nothing_running(tmp_path: Path) -> None:
+    start(tmp_path).stop()
+    (tmp_path / "deployment").write_text("another\n")
+    done = serve("--data", str(tmp_path), "--listen", "127.0.0.1:0", "--http", "off", "--workers", "2")
+    assert done.returncode == 1
+    assert "another document store" in done.stderr and "--workers" in done.stderr
+    assert json.dumps(str(tmp_path)) not in " ".join(" ".join(one.info["cmdline"] or ()) for one in cmdlines())
+
+
+def cmdlines() -> list[psutil.Process]:
+    return list(psutil.process_iter(["cmdline"]))
