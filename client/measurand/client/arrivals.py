@@ -38,6 +38,8 @@ class Arrivals:
         self._prefix = prefix
         self._paths: dict[str, Path] = {}
         self._taken: dict[str, str] = {}
+        self._inside: set[Path] = set()
+        self._made: set[Path] = set()
         self._whole: list[File] = []
         self._skipped: list[str] = []
         self._failed: dict[str, str] = {}
@@ -47,7 +49,7 @@ class Arrivals:
         chosen = []
         for file in files:
             try:
-                path = local_path(self._folder, file.path.removeprefix(self._prefix).lstrip("/"))
+                path = local_path(self._folder, file.path.removeprefix(self._prefix).lstrip("/"), inside=self._inside)
             except ValueError as error:
                 self.note_failed(file.path, OUTSIDE, str(error))
                 continue
@@ -64,6 +66,12 @@ class Arrivals:
     def path_of(self, path: str) -> Path:
         """Return where a chosen file belongs."""
         return self._paths[path]
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder for what comes, once."""
+        if folder not in self._made:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
 
     def begin(self, left: MutableMapping[str, File], meter: Meter) -> Landing:
         """Return what takes the frames of one stream; every file that has its result is taken out of `left`."""
@@ -134,7 +142,7 @@ class Landing:
         target = self._arrivals.path_of(wanted.path)
         self._temporary = target.with_name(f"{target.name[:100]}.{self._file.generation}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._arrivals.make_folder(target.parent)
             self._open = self._temporary.open("wb", buffering=0)
         except OSError as error:
             self._fault = str(error)

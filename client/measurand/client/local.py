@@ -90,7 +90,7 @@ def restore_attributes(path: Path, attributes: Mapping[str, str]) -> None:
             os.utime(path, ns=(mtime_ns, mtime_ns))
 
 
-def local_path(folder: Path, name: str, *, is_windows: bool = os.name == "nt") -> Path:
+def local_path(folder: Path, name: str, *, is_windows: bool = os.name == "nt", inside: set[Path] | None = None) -> Path:
     """Return where below the folder a file of the store belongs.
 
     Parameters
@@ -101,6 +101,8 @@ def local_path(folder: Path, name: str, *, is_windows: bool = os.name == "nt") -
         The path in the store.
     is_windows : bool
         Judge by the rules of Windows as well.
+    inside : set of Path, optional
+        Folders that are known to lie within the folder; what is found is added.
 
     Raises
     ------
@@ -123,8 +125,11 @@ def local_path(folder: Path, name: str, *, is_windows: bool = os.name == "nt") -
                 raise ValueError(f"Windows drops the end of {part!r}")
     path = folder.joinpath(*parts)
     # A link that lies in the folder already may lead elsewhere.
-    if not path.parent.resolve().is_relative_to(folder):
-        raise ValueError("a link in the folder leads out of it")
+    if inside is None or path.parent not in inside:
+        if not path.parent.resolve().is_relative_to(folder):
+            raise ValueError("a link in the folder leads out of it")
+        if inside is not None:
+            inside.add(path.parent)
     return path
 
 

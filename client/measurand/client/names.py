@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import threading
 import time
 import uuid
@@ -27,18 +27,19 @@ class Ulids:
 
     def make(self) -> str:
         """Return the next id."""
-        fresh = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+        fresh = time.time_ns() // 1_000_000 << 80 | random.getrandbits(80)  # unique, not secret
         with self._lock:
             # Within a millisecond the random part counts on; the same should the clock be set back.
             if fresh >> 80 <= self._last >> 80:
-                fresh = self._last + 1 + int.from_bytes(os.urandom(4), "big")
+                fresh = self._last + 1 + random.getrandbits(32)
             self._last = fresh
         return "".join(_ALPHABET[fresh >> shift & 31] for shift in range(125, -1, -5))
 
 
 def request_id() -> str:
     """Return an id for one intended change, by which the server knows its repetition."""
-    return str(uuid.uuid4())
+    # Unique, not secret: the system's own randomness costs as much as a whole small call. Forked processes differ.
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 def last_part(name: str) -> str:

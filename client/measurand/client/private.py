@@ -103,6 +103,7 @@ class Private:
     def close(self) -> None:
         """Tidy up after the server; it has noticed by itself that nobody holds it any longer."""
         if self._is_temporary:
-            if self._reaper is not None:
+            if self._process is not None and self._reaper is not None:
+                self._process.terminate()  # nobody else can have found it: no need to wait until it notices
                 self._reaper.join(10.0)
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -22,6 +22,8 @@ from measurand.wire.errors import Busy, ChecksumMismatch, NotFound, TooLarge, Wr
 __all__ = ["Ack", "UploadWriter"]
 
 _QUEUE_BYTES = 4 * 1024 * 1024
+_APPEND_BYTES = 2 * 1024 * 1024
+"""So much is gathered before it is handed to the store and the hasher: each hand-over wakes two threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class UploadWriter:
         try:
             while True:
                 await self._wait_for_work()
-                if self._queue:
+                if self._must_append():
                     await self._append()
                 if self._must_persist():
                     await self._persist_in_background()
@@ -194,14 +196,27 @@ class UploadWriter:
         if self._persisting is not None and self._persisting.done():
             await self._persisting  # raises what has failed
             self._persisting = None
-        if self._queue or self._must_persist() or self._asked or (self._ended and self._persisted >= self._received):
+        if self._must_append() or self._must_persist() or self._asked:
+            return
+        if self._ended and self._persisted >= self._received:
             return
         self._wake.clear()
         timeout = None
-        if self._appended > self._persist_began:
+        if self._received > self._persist_began:
             timeout = max(0.01, self._last_persist + self._limits.persist_seconds - self._means.monotonic())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
+
+    def _must_append(self) -> bool:
+        if not self._queue:
+            return False
+        return self._queued >= _APPEND_BYTES or self._flush_to > self._appended or self._ended or self._is_pressing()
+
+    def _is_pressing(self) -> bool:
+        """Tell whether the writer waits for an acknowledgement before it can send more, or one is due by time."""
+        if self._received - self._persisted + self._limits.max_data_bytes > self._limits.window_bytes:
+            return True
+        return self._means.monotonic() - self._last_persist >= self._limits.persist_seconds
 
     async def _append(self) -> None:
         chunks, size = list(self._queue), self._queued
@@ -222,9 +237,7 @@ class UploadWriter:
         waiting = self._appended - self._persist_began
         if waiting <= 0:
             return False
-        full = self._received - self._persisted + self._limits.max_data_bytes > self._limits.window_bytes
-        late = self._means.monotonic() - self._last_persist >= self._limits.persist_seconds
-        return waiting >= self._limits.persist_bytes or self._flush_to > self._persist_began or full or late
+        return waiting >= self._limits.persist_bytes or self._flush_to > self._persist_began or self._is_pressing()
 
     async def _persist_in_background(self) -> None:
         if self._persisting is not None:

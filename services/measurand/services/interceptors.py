@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, cast
@@ -20,7 +21,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import grpc
 import grpc.aio
 
-from measurand.services.principal import Call, Resolver, begin, request_id
+from measurand.services.principal import Call, Resolver, begin
 from measurand.services.status import DETAILS_KEY, code_of, status_of
 from measurand.wire.errors import Busy, Internal, MeasurandError, ShuttingDown, Timeout
 
@@ -96,6 +97,7 @@ class Calls(grpc.aio.ServerInterceptor):
         self._most_at_once = most_at_once
         self._unary_seconds = unary_seconds
         self._wrapped: dict[str, Handler] = {}
+        self._made_ids = itertools.count(1)
         self._running = 0
         self._endless: set[asyncio.Task[object]] = set()
         self._is_draining = False
@@ -145,7 +147,7 @@ class Calls(grpc.aio.ServerInterceptor):
 
     async def _answer(self, method: str, behaviour: Behaviour, request: Any, context: Context) -> Any:
         metadata = tuple(context.invocation_metadata() or ())
-        trailers = (("x-request-id", _request_id(metadata)), ("measurand-instance", self._instance_id))
+        trailers = (("x-request-id", self._request_id(metadata)), ("measurand-instance", self._instance_id))
         context.set_trailing_metadata(trailers)
         started = time.perf_counter()
         task = _current_task()
@@ -180,6 +182,13 @@ class Calls(grpc.aio.ServerInterceptor):
             _log(method, outcome, seconds)
         details = [(DETAILS_KEY, outcome.details)] if outcome.details else []
         return await context.abort(outcome.code, outcome.message, (*trailers, *details))
+
+    def _request_id(self, metadata: Sequence[tuple[str, str | bytes]]) -> str:
+        """Return the id that the caller has given, or a new one: of this process, and counted."""
+        for key, value in metadata:
+            if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+                return value
+        return f"{self._instance_id}-{next(self._made_ids):x}"
 
     def _check_room(self, method: str, *, is_endless: bool) -> None:
         if is_endless and self._is_draining:
@@ -256,13 +265,6 @@ def _log(method: str, outcome: _Outcome, seconds: float) -> None:
         return
     text = "event=call method=%s code=%s reason=%s ms=%.2f"
     logger.debug(text, method, outcome.code.name, outcome.reason or "-", seconds * 1000)
-
-
-def _request_id(metadata: tuple[tuple[str, str | bytes], ...]) -> str:
-    for key, value in metadata:
-        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return request_id() or secrets.token_hex(8)
 
 
 def _shutting_down() -> ShuttingDown:

@@ -31,6 +31,9 @@ __all__ = ["Sqlite"]
 
 _MiB = 1024 * 1024
 _READERS = 4
+_FEW_KEYS = 16
+"""So many documents are fetched right where they are asked for, without a thread."""
+
 _SLICE = 200
 """So many documents of `insert_many` are one request of the writer, so that others come in between."""
 _PAGE_BYTES = 4096
@@ -150,7 +153,7 @@ class Sqlite:
             rows = [(key, connection.execute(_BY_KEY, (number, key)).fetchone()) for key in keys]
             return {key: load(row, key, row[4]) for key, row in rows if row is not None}
 
-        return await self._readers.run(read)
+        return self._readers.run_here(read) if len(keys) <= _FEW_KEYS else await self._readers.run(read)
 
     async def replace(self, collection: str, document: Document, *, expected_revision: int) -> Document | None:
         return await self._writer.run(
