@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
@@ -37,9 +38,10 @@ def put(size: int) -> Iterator[Turn]:
     """Write `size` bytes durably, in GB/s."""
     data = memoryview(random_bytes(size))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file"
+        numbers = itertools.count()
 
         def turn() -> float:
+            path = Path(folder) / f"{next(numbers)}"  # a new file each time: nobody writes over a measurement
             begin = time.perf_counter()
             write_durably(path, data)
             return size / (time.perf_counter() - begin) / 1e9

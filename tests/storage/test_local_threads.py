@@ -47,9 +47,9 @@ class Counted:
 async def test_each_call_is_one_hop_to_a_thread(tmp_path: Path) -> None:
     hops = Counted()
     store = Local(tmp_path, in_thread=hops)
-    blob = await store.put("a", [noise(10_000), noise(10_000)])
+    blob = await store.put("a", [noise(100_000), noise(100_000)])
     assert hops.count == 1
-    assert len(await content(store, blob)) == 20_000
+    assert len(await content(store, blob)) == 200_000
     assert hops.count == 2
     stage = await store.stage("b")
     hops.count = 0

@@ -34,7 +34,7 @@ class Limits:
     """A page is cut so that its message stays below this, unless its one item is larger."""
     window_bytes: int = 16 * MiB
     """Most bytes that one writer may have sent and not yet acknowledged."""
-    persist_bytes: int = 8 * MiB
+    persist_bytes: int = 2 * MiB
     """Persist and acknowledge at least this often."""
     persist_seconds: float = 1.0
     max_wait: timedelta = timedelta(seconds=30)

@@ -26,6 +26,8 @@ __all__ = ["SmallFile", "SmallFiles"]
 
 _GROUP_BYTES = 4 * 1024 * 1024
 _GROUP_FILES = 1000
+_GROUPS_AT_ONCE = 2
+"""While one group waits for the disk, the next is made ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,11 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Lane:
-    """The small files that wait for one dataset."""
+    """The small files of one dataset: those that wait, and the names of those on their way to the disk."""
 
     waiting: list[_Waiting] = field(default_factory=list)
+    busy: set[FileName] = field(default_factory=set)
+    groups: set[asyncio.Task[None]] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
 
 
@@ -110,14 +114,29 @@ class SmallFiles:
     async def _drain(self, dataset: DatasetName, lane: _Lane) -> None:
         """Store group after group until nobody waits."""
         await asyncio.sleep(0)  # whoever is ready in this turn of the loop joins the first group
-        while lane.waiting:
-            group, lane.waiting = _first_group(lane.waiting)
-            try:
-                await self._store(dataset, group)
-            except Exception as error:
-                for item in group:
-                    _fail(item, error)
+        while lane.waiting or lane.groups:
+            group: list[_Waiting] = []
+            if len(lane.groups) < _GROUPS_AT_ONCE:
+                group, lane.waiting = _first_group(lane.waiting, lane.busy)
+            if group:
+                task = asyncio.create_task(self._store_group(dataset, lane, group))
+                lane.groups.add(task)
+                task.add_done_callback(lane.groups.discard)
+                await asyncio.sleep(0)
+            else:
+                await asyncio.wait(lane.groups, return_when=asyncio.FIRST_COMPLETED)
         del self._lanes[dataset]
+
+    async def _store_group(self, dataset: DatasetName, lane: _Lane, group: Sequence[_Waiting]) -> None:
+        names = {item.file.spec.name for item in group}
+        lane.busy |= names
+        try:
+            await self._store(dataset, group)
+        except Exception as error:
+            for item in group:
+                _fail(item, error)
+        finally:
+            lane.busy -= names
 
     async def _store(self, dataset: DatasetName, group: Sequence[_Waiting]) -> None:
         await self._datasets.require_open(group[0].principal, dataset)
@@ -174,10 +193,10 @@ class SmallFiles:
         return [_draft(item, pieces) for item, pieces in zip(group, extents, strict=True)]
 
 
-def _first_group(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
-    """Split off as many as fit into one blob; of several for one name only the first, so that they keep their order."""
+def _first_group(waiting: list[_Waiting], busy: set[FileName]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """Split off as many as fit into one blob; of several for one name one at a time, so that they keep their order."""
     size = 0
-    names: set[FileName] = set()
+    names = set(busy)
     later: list[_Waiting] = []
     group: list[_Waiting] = []
     for index, item in enumerate(waiting):

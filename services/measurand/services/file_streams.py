@@ -177,8 +177,8 @@ class _Answers:
 
     def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._context = context
-        self._waiting: dict[int, tuple[int, asyncio.Future[File]]] = {}
-        self._bytes = 0
+        self._files = self._bytes = 0  # on their way
+        self._settled = asyncio.Event()
         self._ready: list[files_pb2.PutFilesResult] = []
         self._changed = asyncio.Event()
         self._ended = False
@@ -190,37 +190,39 @@ class _Answers:
         self._changed.set()
 
     def expect(self, index: int, size: int, future: asyncio.Future[File]) -> None:
-        key = id(future)
-        self._waiting[key] = size, future
+        self._files += 1
         self._bytes += size
 
         def done(finished: asyncio.Future[File]) -> None:
-            self._waiting.pop(key, None)
+            self._files -= 1
             self._bytes -= size
-            if not finished.cancelled():
-                error = finished.exception()
-                if error is None:
-                    self._ready.append(files_pb2.PutFilesResult(index=index, file=file_message(finished.result())))
-                elif isinstance(error, MeasurandError):
-                    self._ready.append(files_pb2.PutFilesResult(index=index, problem=problem_of(error)))
-                else:
-                    self._failure = error
+            self._settled.set()
+            if finished.cancelled():
+                return
+            error = finished.exception()
+            if error is None:
+                self._ready.append(files_pb2.PutFilesResult(index=index, file=file_message(finished.result())))
+            elif isinstance(error, MeasurandError):
+                self._ready.append(files_pb2.PutFilesResult(index=index, problem=problem_of(error)))
+            else:
+                self._failure = error
             self._changed.set()
 
         future.add_done_callback(done)
 
     async def room(self) -> None:
         """Wait until little enough is on its way for more to be taken."""
-        while len(self._waiting) > _MOST_WAITING_FILES or self._bytes > _MOST_WAITING_BYTES:
-            futures = [future for _, future in self._waiting.values()]
-            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        while self._files > _MOST_WAITING_FILES or self._bytes > _MOST_WAITING_BYTES:
+            self._settled.clear()
+            await self._settled.wait()
         if self._task.done():
             await self._task
 
     async def finish(self) -> None:
         """Wait until every file has its outcome, and send the last ones."""
-        while self._waiting:
-            await asyncio.wait([future for _, future in self._waiting.values()])
+        while self._files:
+            self._settled.clear()
+            await self._settled.wait()
         self._ended = True
         self._changed.set()
         await self._task

@@ -15,7 +15,7 @@ from measurand.wire.errors import DataLoss, MeasurandError, StoreFull, Unavailab
 if sys.platform == "darwin":
     import fcntl
 
-__all__ = ["Descriptor", "make_durable", "read", "translating", "write"]
+__all__ = ["Descriptor", "make_durable", "read", "read_at_once", "translating", "write"]
 
 _MOST_AT_ONCE = 512
 """Buffers in one call of the system; POSIX promises 16, Linux and macOS take 1024."""
@@ -94,6 +94,18 @@ def read(descriptor: int, offset: int, size: int) -> bytes:
             break
         data += more
     return data
+
+
+def read_at_once(descriptor: int, offset: int, size: int) -> bytes | None:
+    """Return `size` bytes from `offset` if that needs no waiting for the disk, else None. Not every system can tell."""
+    if sys.platform != "linux":
+        return None
+    data = bytearray(size)
+    try:
+        count = os.preadv(descriptor, [data], offset, os.RWF_NOWAIT)
+    except OSError:  # not in memory, or a file system that does not know the question
+        return None
+    return bytes(data) if count == size else None
 
 
 def make_durable(descriptor: int, *, is_folder: bool = False) -> None:

@@ -18,6 +18,8 @@ from measurand.wire.errors import Unavailable
 __all__ = ["Local"]
 
 _CHUNK_BYTES = 1 << 20
+_SMALL_BYTES = 128 << 10
+"""What is not larger is read at once where it is in memory, without a thread."""
 
 
 class Local:
@@ -47,6 +49,11 @@ class Local:
         """Yield chunks of 1 MiB; while one is used the next is read."""
         check_key(blob.key)
         end = offset + check_range(blob, offset, length)
+        if 0 < end - offset <= _SMALL_BYTES:
+            data = self._files.read_cached(blob.key, offset, end - offset, end)
+            if data is not None:
+                yield data
+                return
         file = Descriptor()
         ahead: asyncio.Future[bytes] = asyncio.ensure_future(
             self._in_thread(self._files.open, file, blob.key, offset, min(_CHUNK_BYTES, end - offset), end)
