@@ -17,6 +17,7 @@ from measurand.server.config import Address, Config
 from measurand.server.folder import Presence, open_folder
 from measurand.server.greeting import greeting, say
 from measurand.server.listener import Listener
+from measurand.server.memory import search_garbage_less
 from measurand.server.metrics import Metrics
 from measurand.server.web import Page, Web
 from measurand.services.interceptors import Calls
@@ -140,6 +141,7 @@ async def run(config: Config, *, is_worker: bool = False) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number.name)
     await process.start()
+    search_garbage_less()
     announce(config, process, is_worker=is_worker)
     reasons: list[Awaitable[object]] = [signals.get(), process.wait_until_unneeded()]
     if is_worker:
