@@ -42,17 +42,19 @@ def edit(
     measurand edit lab/run-17 --set temperature=0.013 --unset note --tag good
     """  # noqa: D301  # click reads the \b
     patch = patch_of(pairs, unset)
-    changes_fields = bool(patch) or title is not None or kind is not None
-    if not (changes_fields or tags or untags):
+    if not (patch or title is not None or kind is not None or tags or untags):
         raise click.UsageError("nothing to change; give --set, --unset, --tag, --untag, --title or --kind")
     with session.connect() as client:
         handle = client.catalog(dataset.catalog).get(dataset.dataset)
-        if changes_fields or etag is not None:
-            handle.update(patch, title=title, kind=kind, comment=comment, if_match=etag)
-        if tags:
-            handle.add_tags(*tags, comment=comment)
-        if untags:
-            handle.remove_tags(*untags, comment=comment)
+        handle.update(
+            patch or None,
+            title=title,
+            kind=kind,
+            add_tags=tags,
+            remove_tags=untags,
+            comment=comment,
+            if_match=etag,
+        )
         if session.as_json:
             print_facts(session, facts_of_dataset(handle))
         else:

@@ -122,10 +122,9 @@ def open_dataset(catalog: Catalog, place: Place, about: About, *, create: bool, 
         return make(catalog, place.dataset, about)
     title = about.title if has_title and about.title != dataset.title else None
     kind = about.kind if about.kind not in ("", dataset.kind) else None
-    if about.metadata or title is not None or kind is not None:
-        dataset.update(about.metadata, title=title, kind=kind, if_match=None)
-    if set(about.tags) - set(dataset.tags):
-        dataset.add_tags(*about.tags)
+    tags = sorted(set(about.tags) - set(dataset.tags))
+    if about.metadata or title is not None or kind is not None or tags:
+        dataset.update(about.metadata, title=title, kind=kind, add_tags=tags, if_match=None)
     return dataset
 
 

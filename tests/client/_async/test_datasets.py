@@ -150,3 +150,9 @@ async def test_handles_show_what_they_are(lab: AsyncCatalog) -> None:
     html = run._repr_html_()
     assert "&lt;b&gt;T1" in html and "&lt;i&gt;" in html and "<b>" not in html
     assert lab.id in repr(lab) and lab.id in lab._repr_html_()
+
+
+async def test_fields_metadata_and_tags_change_in_one_revision(lab: AsyncCatalog) -> None:
+    run = await lab.create("run", {"a": 1}, tags=["new", "raw"])
+    await run.update({"a": 2}, title="better", add_tags=["good"], remove_tags=["raw"])
+    assert (run.revision, run.title, run.metadata, run.tags) == (2, "better", {"a": 2}, ("good", "new"))

@@ -145,6 +145,8 @@ class AsyncDataset(AsyncDatasetFiles):
         parents: Sequence[Any] | None = None,
         started: datetime | None = None,
         ended: datetime | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
         comment: str = "",
         if_match: str | Literal[_Own.ETAG] | None = _Own.ETAG,
     ) -> None:
@@ -156,6 +158,8 @@ class AsyncDataset(AsyncDatasetFiles):
             A JSON merge patch (RFC 7396) for the metadata: dicts are merged, a None removes its key.
         title, kind, parents, started, ended : optional
             What to replace.
+        add_tags, remove_tags : sequence of str
+            Tags to add and to take away.
         comment : str
             What to note in the history.
         if_match : str or None
@@ -170,7 +174,9 @@ class AsyncDataset(AsyncDatasetFiles):
         replaced = {"title": title, "kind": kind, "parents": parents, "started": started, "ended": ended}
         given = {key: value for key, value in replaced.items() if value is not None}
         message, mask = dataset_message(given, self.catalog)
-        request = datasets_pb2.UpdateDatasetRequest(dataset=message, comment=comment)
+        request = datasets_pb2.UpdateDatasetRequest(
+            dataset=message, add_tags=add_tags, remove_tags=remove_tags, comment=comment
+        )
         if mask:
             request.update_mask.CopyFrom(FieldMask(paths=mask))
         if patch is not None:

@@ -146,6 +146,8 @@ class Dataset(DatasetFiles):
         parents: Sequence[Any] | None = None,
         started: datetime | None = None,
         ended: datetime | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
         comment: str = "",
         if_match: str | Literal[_Own.ETAG] | None = _Own.ETAG,
     ) -> None:
@@ -157,6 +159,8 @@ class Dataset(DatasetFiles):
             A JSON merge patch (RFC 7396) for the metadata: dicts are merged, a None removes its key.
         title, kind, parents, started, ended : optional
             What to replace.
+        add_tags, remove_tags : sequence of str
+            Tags to add and to take away.
         comment : str
             What to note in the history.
         if_match : str or None
@@ -171,7 +175,9 @@ class Dataset(DatasetFiles):
         replaced = {"title": title, "kind": kind, "parents": parents, "started": started, "ended": ended}
         given = {key: value for key, value in replaced.items() if value is not None}
         message, mask = dataset_message(given, self.catalog)
-        request = datasets_pb2.UpdateDatasetRequest(dataset=message, comment=comment)
+        request = datasets_pb2.UpdateDatasetRequest(
+            dataset=message, add_tags=add_tags, remove_tags=remove_tags, comment=comment
+        )
         if mask:
             request.update_mask.CopyFrom(FieldMask(paths=mask))
         if patch is not None:
