@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Generator, Iterator, MutableMapping
 from dataclasses import dataclass
 
 from measurand.client import names, problems
@@ -75,7 +75,7 @@ class Pending:
 
 def read_batches(
     dataset: str, prefix: str, entries: list[Entry], failed: MutableMapping[str, MeasurandError]
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the files in batches; one that cannot be read goes to `failed` instead."""
     yield from cut(_read(dataset, prefix, entries, failed))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ class FileSource:
         self.mtime_ns = stat.st_mtime_ns
         self.mode = stat.st_mode & 0o7777
 
-    def chunks(self, start: int, chunk_bytes: int) -> Iterator[Chunk]:
+    def chunks(self, start: int, chunk_bytes: int) -> Generator[Chunk, None, None]:
         """Yield the bytes from `start` on; those before it are hashed only."""
         with self.path.open("rb", buffering=0) as file:
             yield from _cut(file, start, chunk_bytes, self.digest)
@@ -60,7 +60,7 @@ class MemorySource:
         self._data = view.cast("B") if view.nbytes else memoryview(b"")
         self.size: int | None = len(self._data)
 
-    def chunks(self, start: int, chunk_bytes: int) -> Iterator[Chunk]:
+    def chunks(self, start: int, chunk_bytes: int) -> Generator[Chunk, None, None]:
         """Yield the bytes from `start` on; those before it are hashed only."""
         self.digest.update(self._data[:start])
         for offset in range(start, len(self._data), chunk_bytes):
@@ -82,7 +82,7 @@ class StreamSource:
         self.size: int | None = None
         self._file = file
 
-    def chunks(self, start: int, chunk_bytes: int) -> Iterator[Chunk]:
+    def chunks(self, start: int, chunk_bytes: int) -> Generator[Chunk, None, None]:
         """Yield the bytes from `start` on; those before it are hashed only."""
         yield from _cut(self._file, start, chunk_bytes, self.digest)
 
@@ -114,7 +114,7 @@ def source_of(given: Any) -> Source:
         ) from None
 
 
-def _cut(file: Any, start: int, chunk_bytes: int, digest: Digest) -> Iterator[Chunk]:
+def _cut(file: Any, start: int, chunk_bytes: int, digest: Digest) -> Generator[Chunk, None, None]:
     offset = 0
     while offset < start:
         data = file.read(min(SMALL_READS, start - offset))

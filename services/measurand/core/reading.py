@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from measurand.core.extents import cut
-from measurand.core.file_documents import File
+from measurand.core.file_documents import File, file_of
 from measurand.core.files import Files
 from measurand.core.limits import Limits
 from measurand.core.means import Means
@@ -86,7 +86,7 @@ class Reading:
         OutOfRange
             BEYOND_END: the offset lies behind the end.
         DataLoss
-            STORED_DATA_CORRUPT: the bytes at rest are damaged. What was yielded before is right.
+            STORED_DATA_CORRUPT: the bytes at rest are damaged or gone. What was yielded before is right.
         """
         file = await self._files.get(principal, name, generation)
         if length is not None and length < 0:
@@ -155,7 +155,22 @@ class Reading:
                         piece = chunk if len(chunk) <= chunk_bytes else memoryview(chunk)[start : start + chunk_bytes]
                         yield Part(offset, piece, self._means.crc32c(piece, 0))
                         offset += len(piece)
+        except DataLoss as error:
+            if error.details.get("resource") == str(file.name):
+                raise
+            # The store knows only the blob; whoever reads wants to know which file it is.
+            raise DataLoss(
+                f"{file.name}: its stored bytes are damaged; restore it from a copy ({error.message})",
+                resource=file.name,
+            ) from error
         except NotFound as error:
+            current = (await self._files.fetch_many([file.name])).get(str(file.name))
+            if current is not None and file_of(current).generation == file.generation:
+                # Nobody has removed the file, so its bytes must not be missing.
+                raise DataLoss(
+                    f"{file.name}: its stored bytes are gone; restore it from a copy ({error.message})",
+                    resource=file.name,
+                ) from error
             raise NotFound(f"{file.name}: its bytes were removed while it was read", resource=file.name) from error
 
     async def _proved(self, file: File) -> memoryview:

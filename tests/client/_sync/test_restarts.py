@@ -138,7 +138,7 @@ def test_where_no_server_ever_answered_the_error_comes_soon_and_says_what_to_do(
     with Client("127.0.0.1:1") as client:
         with pytest.raises(errors.Unavailable) as caught:
             client.catalogs()
-    assert time.monotonic() - start_time < 10.0
+    assert time.monotonic() - start_time < 25.0  # its patience is 30
     assert "127.0.0.1:1" in str(caught.value) and "measurand serve" in str(caught.value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -43,8 +43,11 @@ async def parallel(work: Callable[[T], Awaitable[R]], items: Iterable[T], *, bou
 
 
 @asynccontextmanager
-async def ahead(items: Iterator[T], *, depth: int) -> AsyncIterator[AsyncIterator[T]]:
-    """Give the items of a blocking iterator, made ahead in a thread of their own, at most `depth` of them."""
+async def ahead(items: Generator[T, None, None], *, depth: int) -> AsyncIterator[AsyncIterator[T]]:
+    """Give the items of a blocking generator, made ahead in a thread of their own, at most `depth` of them.
+
+    It is closed in the end, so that no file stays open when the walk ends early.
+    """
     pool = ThreadPoolExecutor(1, thread_name_prefix="measurand-ahead")
     end = object()
     made: deque[Future[Any]] = deque()
@@ -55,12 +58,16 @@ async def ahead(items: Iterator[T], *, depth: int) -> AsyncIterator[AsyncIterato
             made.append(pool.submit(next, items, end))
             yield item
 
+    def end_it() -> None:
+        pool.shutdown(cancel_futures=True)
+        items.close()
+
     walking = walk()
     try:
         yield walking
     finally:
         await walking.aclose()
-        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+        await asyncio.to_thread(end_it)
 
 
 class Behind:

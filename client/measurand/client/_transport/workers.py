@@ -80,8 +80,11 @@ def parallel(work: Callable[[T], R], items: Iterable[T], *, bound: int) -> list[
 
 
 @contextmanager
-def ahead(items: Iterator[T], *, depth: int) -> Generator[Iterator[T], None, None]:
-    """Give the items of a blocking iterator, made ahead in a thread of their own, at most `depth` of them."""
+def ahead(items: Generator[T, None, None], *, depth: int) -> Generator[Iterator[T], None, None]:
+    """Give the items of a blocking generator, made ahead in a thread of their own, at most `depth` of them.
+
+    It is closed in the end, so that no file stays open when the walk ends early.
+    """
     pool = ThreadPoolExecutor(1, thread_name_prefix="measurand-ahead")
     end = object()
     made: deque[Future[Any]] = deque()
@@ -96,6 +99,7 @@ def ahead(items: Iterator[T], *, depth: int) -> Generator[Iterator[T], None, Non
         yield walk()
     finally:
         pool.shutdown(cancel_futures=True)
+        items.close()
 
 
 class Behind:

@@ -1,0 +1,189 @@
+"""What a person does with grpcurl and no proto files: all of it goes by reflection."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers import Server, running
+
+from measurand.v1 import catalogs_pb2, datasets_pb2, files_pb2, server_pb2
+
+TOOLS = Path(__file__).parents[2] / ".tools"
+COMMAND = shutil.which("grpcurl", path=os.pathsep.join([os.environ.get("PATH", os.defpath), str(TOOLS)]))
+pytestmark = pytest.mark.skipif(COMMAND is None, reason="grpcurl is neither on the PATH nor in .tools")
+
+SERVICES = [
+    service for module in (catalogs_pb2, datasets_pb2, files_pb2, server_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+]  # fmt: skip
+UNARY = [
+    f"{service.full_name}/{method.name}"
+    for service in SERVICES
+    for method in service.methods
+    if not method.client_streaming and not method.server_streaming
+]
+RUN = "catalogs/lab/datasets/run"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("grpcurl")) as server:
+        yield server
+
+
+def grpcurl(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; options in front of the address begin with a dash, and their values stand with them."""
+    assert COMMAND is not None
+    before = [option for option in options if option.startswith("-")]
+    after = [option for option in options if not option.startswith("-")]
+    command = [COMMAND, "-plaintext", "-max-time=30", *before, server.address, *after]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def told(server: Server, *words: str) -> str:
+    done = grpcurl(server, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def call(server: Server, method: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Call a method that goes well."""
+    answer: dict[str, Any] = json.loads(told(server, f"-d={json.dumps(request)}", method))
+    return answer
+
+
+def refused(server: Server, method: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Call a method that fails, and return the status."""
+    done = grpcurl(server, "-format-error", f"-d={json.dumps(request)}", method)
+    assert done.returncode != 0, done.stdout
+    status: dict[str, Any] = json.loads(done.stderr)
+    return status
+
+
+def dataset(action: str) -> str:
+    return f"measurand.v1.DatasetService/{action}"
+
+
+def file(action: str) -> str:
+    return f"measurand.v1.FileService/{action}"
+
+
+@pytest.fixture(scope="module")
+def made(server: Server) -> dict[str, Any]:
+    """A catalog and a dataset in it."""
+    catalog = call(server, "measurand.v1.CatalogService/CreateCatalog", {"catalog_id": "lab"})
+    assert catalog["name"] == "catalogs/lab"
+    metadata = {
+        "frequency": 5.5,
+        "nothing": {"$numberDouble": "NaN"},
+        "count": {"$numberLong": "9007199254740993"},
+        "nested": {"list": [1, "two", None, True]},
+    }
+    new = {"title": "a run", "tags": ["x"], "metadata": {"fields": metadata}}
+    answer = call(server, dataset("CreateDataset"), {"parent": "catalogs/lab", "dataset_id": "run", "dataset": new})
+    assert answer["name"] == RUN
+    assert answer["metadata"]["fields"] == metadata
+    return answer
+
+
+def test_it_lists_the_services_and_their_methods(server: Server) -> None:
+    services = told(server, "list").split()
+    assert {service.full_name for service in SERVICES} < set(services)
+    assert "grpc.health.v1.Health" in services
+    for service in SERVICES:
+        expected = {f"{service.full_name}.{method.name}" for method in service.methods}
+        assert set(told(server, "list", service.full_name).split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("symbol", "shown"),
+    [
+        ("measurand.v1.CatalogService", r"service CatalogService \{"),
+        ("measurand.v1.CatalogService.GetCatalog", r"rpc GetCatalog \( \.measurand\.v1\.GetCatalogRequest \)"),
+        ("measurand.v1.Dataset", r"\.measurand\.v1\.Document metadata = 6;"),
+        ("measurand.v1.ErrorReason", r"ERROR_REASON_STORE_FULL = 92;"),
+        ("google.rpc.ErrorInfo", r"string reason = 1;"),
+    ],
+)
+def test_it_describes_services_methods_and_messages(server: Server, symbol: str, shown: str) -> None:
+    assert re.search(shown, told(server, "describe", symbol))
+
+
+def test_health_can_be_asked_for(server: Server) -> None:
+    for service in ("", "measurand.v1.FileService"):
+        assert call(server, "grpc.health.v1.Health/Check", {"service": service}) == {"status": "SERVING"}
+
+
+def test_metadata_is_written_and_read_as_plain_json(server: Server, made: dict[str, Any]) -> None:
+    assert call(server, dataset("GetDataset"), {"name": RUN}) == made
+    request = {"name": RUN, "document_form": "DOCUMENT_FORM_JSON"}
+    text = call(server, dataset("GetDataset"), request)["metadata"]["json"]
+    assert json.loads(text)["count"] == {"$numberLong": "9007199254740993"}
+    assert json.loads(text)["nothing"] == {"$numberDouble": "NaN"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_found"),
+    [
+        ("frequency > 5", True),
+        ("frequency > 6", False),
+        ("count = 9007199254740993", True),
+        ("count = 9007199254740992", False),
+        ('tags = "x" AND title = "a run"', True),
+    ],
+)
+def test_it_searches_with_a_filter(server: Server, made: dict[str, Any], condition: str, is_found: bool) -> None:
+    found = call(server, dataset("ListDatasets"), {"parent": "catalogs/lab", "filter": condition})
+    assert found.get("datasets", []) == ([made] if is_found else [])
+
+
+def test_a_small_file_is_put_read_and_listed(server: Server, made: dict[str, Any]) -> None:
+    data = base64.b64encode(bytes(range(256))).decode()
+    name = f"{RUN}/files/raw/trace.bin"
+    put = call(server, file("PutFile"), {"file": {"name": name}, "data": data})
+    assert (put["name"], put["size"]) == (name, "256")
+    assert call(server, file("ReadFileChunk"), {"name": name, "length": "1000"})["data"] == data
+    assert call(server, file("ReadFile"), {"name": name})["data"] == data  # a stream of one message
+    listed = call(server, file("ListFiles"), {"parent": made["name"]})
+    assert listed["files"] == [put]
+
+
+def test_an_error_says_what_is_wrong_in_words_and_in_details(server: Server, made: dict[str, Any]) -> None:
+    status = refused(server, dataset("GetDataset"), {"name": "catalogs/lab/datasets/nope"})
+    assert status["code"] == 5
+    assert "there is no such dataset" in status["message"]
+    assert status["details"] == [
+        {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "domain": "measurand",
+            "reason": "RESOURCE_NOT_FOUND",
+            "metadata": {"resource": "catalogs/lab/datasets/nope"},
+        }
+    ]
+    status = refused(server, dataset("ListDatasets"), {"parent": "catalogs/lab", "filter": "title = ="})
+    assert status["code"] == 3
+    (info,) = [detail for detail in status["details"] if detail["@type"].endswith("ErrorInfo")]
+    assert (info["reason"], info["metadata"]["position"]) == ("FILTER_INVALID", "8")
+
+
+@pytest.mark.parametrize("method", UNARY)
+def test_every_unary_method_can_be_called(server: Server, method: str) -> None:
+    """With an empty request most are refused; but by us, with a reason, and not as a fault of the server."""
+    outcome = grpcurl(server, "-format-error", "-d={}", method)
+    if outcome.returncode == 0:
+        json.loads(outcome.stdout)
+        return
+    status = json.loads(outcome.stderr)
+    (info,) = [detail for detail in status["details"] if detail["@type"].endswith("google.rpc.ErrorInfo")]
+    assert info["domain"] == "measurand"
+    assert info["reason"] not in ("", "INTERNAL"), status
+    assert status["code"] not in (2, 12, 13), status  # UNKNOWN, UNIMPLEMENTED, INTERNAL
