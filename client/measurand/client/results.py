@@ -50,6 +50,8 @@ class File:
         Who committed it.
     is_superseded : bool
         A newer generation has taken its place.
+    dataset : str
+        The id of the dataset it lies in.
     """
 
     path: str
@@ -62,6 +64,7 @@ class File:
     created: datetime | None
     creator: str = ""
     is_superseded: bool = False
+    dataset: str = ""
 
     @classmethod
     def of(cls, message: files_pb2.File) -> File:
@@ -77,6 +80,7 @@ class File:
             created=time_of(message, "create_time"),
             creator=message.creator,
             is_superseded=message.superseded,
+            dataset=message.name.split("/")[3],
         )
 
 

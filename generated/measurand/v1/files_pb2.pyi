@@ -866,9 +866,12 @@ class ListFilesRequest(_message.Message):
     PREFIX_FIELD_NUMBER: _builtins.int
     ONE_LEVEL_FIELD_NUMBER: _builtins.int
     SHOW_SUPERSEDED_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
     READ_MASK_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """`catalogs/{catalog}/datasets/{dataset}`."""
+    """`catalogs/{catalog}/datasets/{dataset}`, or `catalogs/{catalog}/datasets/-` for all datasets of the catalog together
+    with `file_name`.
+    """
     page_size: _builtins.int
     """See the conventions in common.proto."""
     page_token: _builtins.str
@@ -879,6 +882,10 @@ class ListFilesRequest(_message.Message):
     """With a `prefix` that is empty or ends in `/`: only files right in that folder, and the folders in it."""
     show_superseded: _builtins.bool
     """Also superseded generations."""
+    file_name: _builtins.str
+    """Only files whose last segment is this, such as `trace.csv`; found by an index. Not together with `prefix`,
+    `one_level` or `show_superseded`.
+    """
     @_builtins.property
     def read_mask(self) -> _field_mask_pb2.FieldMask:
         """Which fields of each file to answer. Unset: all."""
@@ -892,11 +899,12 @@ class ListFilesRequest(_message.Message):
         prefix: _builtins.str = ...,
         one_level: _builtins.bool = ...,
         show_superseded: _builtins.bool = ...,
+        file_name: _builtins.str = ...,
         read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["one_level", b"one_level", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "prefix", b"prefix", "read_mask", b"read_mask", "show_superseded", b"show_superseded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "one_level", b"one_level", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "prefix", b"prefix", "read_mask", b"read_mask", "show_superseded", b"show_superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

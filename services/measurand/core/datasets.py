@@ -259,6 +259,10 @@ class Datasets:
         """Return the dataset if files can be written to it and read, or raise NotFound."""
         return dataset_of(await self._fetch(principal, name))
 
+    async def require_catalog(self, principal: Principal, name: CatalogName) -> object:
+        """Return the catalog if it is there, or raise NotFound."""
+        return await self._catalogs.require(principal, name)
+
     async def is_there(self, name: DatasetName) -> bool:
         """Tell whether the dataset has a document that is not being purged. Deleted ones are still there."""
         document = await self._documents.fetch(DATASETS, str(name))

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from measurand.core.file_documents import FILES, SUPERSEDED, File, file_of, superseded_key
 from measurand.core.files import DatasetGate
-from measurand.core.names import DatasetName
+from measurand.core.filters.tree import Compare
+from measurand.core.names import CatalogName, DatasetName
 from measurand.core.ports import Document, DocumentStore, Position
 from measurand.core.principal import Principal
-from measurand.wire.errors import InvalidArgument
+from measurand.core.view import Scalar
+from measurand.wire.errors import InvalidArgument, NotFound
 
 __all__ = ["FileListing", "FilePage"]
 
@@ -81,6 +83,40 @@ class FileListing:
         documents = documents[:limit]
         files = await self._without_leftovers(documents) if show_superseded else [file_of(one) for one in documents]
         return FilePage(files, (), Position((), documents[-1].key) if more else None)
+
+    async def named(
+        self,
+        principal: Principal,
+        parent: DatasetName | CatalogName,
+        file_name: str,
+        *,
+        after: Position | None = None,
+        limit: int = 100,
+    ) -> FilePage:
+        """Return one page of the files whose last segment is `file_name`, in one dataset or in all of a catalog."""
+        if isinstance(parent, DatasetName):
+            await self._datasets.require_open(principal, parent)
+        else:
+            await self._datasets.require_catalog(principal, parent)
+        found = await self._documents.find(
+            FILES,
+            scopes=[str(parent)] if isinstance(parent, DatasetName) else None,
+            where=Compare("filename", "=", Scalar("s", file_name)),
+            key_prefix=f"{parent}/",
+            after=after,
+            limit=limit + 1,
+            with_text=False,
+        )
+        files = [file_of(item.document) for item in found[:limit]]
+        is_open: dict[DatasetName, bool] = {}
+        for name in {file.name.parent for file in files}:
+            try:
+                await self._datasets.require_open(principal, name)
+                is_open[name] = True
+            except NotFound:
+                is_open[name] = False
+        shown = [file for file in files if is_open[file.name.parent]]
+        return FilePage(shown, (), found[limit - 1].position if len(found) > limit else None)
 
     async def _level(self, parent: DatasetName, start: str, after: Position | None, limit: int) -> FilePage:
         """Skip from folder to folder: what lies in them is not read."""

@@ -23,7 +23,7 @@ from measurand.core.file_documents import (
 from measurand.core.filters.tree import Compare
 from measurand.core.limits import Limits
 from measurand.core.means import Means
-from measurand.core.names import DatasetName, FileName
+from measurand.core.names import CatalogName, DatasetName, FileName
 from measurand.core.ports import Document, DocumentStore
 from measurand.core.principal import Principal
 from measurand.core.times import microseconds
@@ -38,6 +38,10 @@ class DatasetGate(Protocol):
 
     async def require_open(self, principal: Principal, name: DatasetName) -> object:
         """Raise NotFound unless the dataset is there and takes files."""
+        ...
+
+    async def require_catalog(self, principal: Principal, name: CatalogName) -> object:
+        """Raise NotFound unless the catalog is there."""
         ...
 
     async def is_there(self, name: DatasetName) -> bool:

@@ -15,7 +15,7 @@ from measurand.core.file_listing import FileListing
 from measurand.core.files import Files
 from measurand.core.limits import Limits
 from measurand.core.means import Means
-from measurand.core.names import parse_catalog, parse_dataset, parse_file, parse_upload
+from measurand.core.names import ANY, parse_catalog, parse_dataset, parse_file, parse_upload
 from measurand.core.paging import make_token, open_token, page_size
 from measurand.core.reading import ByteRange, Reading
 from measurand.core.reading_many import ReadingMany
@@ -27,6 +27,7 @@ from measurand.services.file_messages import digests_of, file_message, optional,
 from measurand.services.messages import keep_fields, mask_fields
 from measurand.v1 import files_pb2, files_pb2_grpc
 from measurand.wire.codec import pack, unpack
+from measurand.wire.errors import InvalidArgument
 
 __all__ = ["FileRooms", "FileService"]
 
@@ -151,17 +152,30 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         return file_message(await self._files.get(principal.current(), parse_file(request.name), request.generation))
 
     async def ListFiles(self, request: files_pb2.ListFilesRequest, context: Context) -> files_pb2.ListFilesResponse:
-        asked = ["ListFiles", request.parent, request.prefix, str(request.one_level), str(request.show_superseded)]
+        ways = [request.prefix, str(request.one_level), str(request.show_superseded)]
+        asked = ["ListFiles", request.parent, *ways, request.file_name]
         start = open_token(request.page_token, request=asked, values=0, now=self._means.now())
-        page = await self._listing.page(
-            principal.current(),
-            parse_dataset(request.parent, field="parent"),
-            prefix=request.prefix,
-            one_level=request.one_level,
-            show_superseded=request.show_superseded,
-            after=start.after,
-            limit=page_size(request.page_size, self._limits),
-        )
+        limit = page_size(request.page_size, self._limits)
+        if request.file_name:
+            if ways != ["", "False", "False"]:
+                raise InvalidArgument(
+                    "file_name goes with none of prefix, one_level and show_superseded", field="file_name"
+                )
+            catalog = request.parent.removesuffix(f"/datasets/{ANY}")
+            parse = parse_dataset if catalog == request.parent else parse_catalog
+            page = await self._listing.named(
+                principal.current(), parse(catalog, field="parent"), request.file_name, after=start.after, limit=limit
+            )
+        else:
+            page = await self._listing.page(
+                principal.current(),
+                parse_dataset(request.parent, field="parent"),
+                prefix=request.prefix,
+                one_level=request.one_level,
+                show_superseded=request.show_superseded,
+                after=start.after,
+                limit=limit,
+            )
         fields = mask_fields(request.read_mask, files_pb2.File.DESCRIPTOR)
         messages: list[files_pb2.File] = []
         size = 0

@@ -161,3 +161,17 @@ async def test_a_file_object_gives_lines(run: AsyncDataset) -> None:
         assert [line async for line in reader] == lines
         reader.seek(1)
         assert await reader.readline(3) == b"xxx"
+
+
+async def test_files_are_found_by_their_name_over_all_datasets(lab: AsyncCatalog) -> None:
+    one, other, gone = [await lab.create(title) for title in ("one", "other", "gone")]
+    for run in (one, other, gone):
+        await run.write_bytes("raw/found-me.csv", b"1")
+    await other.write_bytes("found-me.csv", b"2")
+    await other.write_bytes("found-me.csv.old", b"3")
+    await gone.delete()
+    found = await lab.find_files("found-me.csv")
+    assert sorted((file.dataset, file.path) for file in found) == sorted(
+        [(one.id, "raw/found-me.csv"), (other.id, "found-me.csv"), (other.id, "raw/found-me.csv")]
+    )
+    assert await lab.find_files("raw") == []

@@ -162,3 +162,17 @@ def test_a_file_object_gives_lines(run: Dataset) -> None:
         assert [line for line in reader] == lines
         reader.seek(1)
         assert reader.readline(3) == b"xxx"
+
+
+def test_files_are_found_by_their_name_over_all_datasets(lab: Catalog) -> None:
+    one, other, gone = [lab.create(title) for title in ("one", "other", "gone")]
+    for run in (one, other, gone):
+        run.write_bytes("raw/found-me.csv", b"1")
+    other.write_bytes("found-me.csv", b"2")
+    other.write_bytes("found-me.csv.old", b"3")
+    gone.delete()
+    found = lab.find_files("found-me.csv")
+    assert sorted((file.dataset, file.path) for file in found) == sorted(
+        [(one.id, "raw/found-me.csv"), (other.id, "found-me.csv"), (other.id, "raw/found-me.csv")]
+    )
+    assert lab.find_files("raw") == []

@@ -12,10 +12,11 @@ from measurand.client import display, methods, names, problems
 from measurand.client._async.calls import AsyncCalls
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.found import AsyncFound
+from measurand.client._async.listing import list_files
 from measurand.client._async.watching import AsyncChange, open_watch
 from measurand.client.messages import dataset_message
 from measurand.client.projection import project
-from measurand.client.results import NewDataset, time_of
+from measurand.client.results import File, NewDataset, time_of
 from measurand.v1 import catalogs_pb2, common_pb2, datasets_pb2
 from measurand.wire.errors import MeasurandError, NotFound
 
@@ -307,6 +308,12 @@ class AsyncCatalog:
             request.page_token = page.next_page_token
             if not page.next_page_token:
                 return found
+
+    async def find_files(self, name: str) -> list[File]:
+        """Return the files of all datasets whose last part of the path is `name`, such as `trace.csv`."""
+        if not name:
+            return []
+        return [file async for file in list_files(self._calls, f"{self.name}/datasets/-", file_name=name)]
 
     async def undelete(self, id: str | None = None) -> AsyncDataset | None:  # noqa: A002
         """Bring back a deleted dataset and return it; without an id, bring back the catalog itself."""

@@ -13,10 +13,12 @@ __all__ = ["list_files"]
 
 
 async def list_files(
-    calls: AsyncCalls, dataset: str, *, prefix: str = "", show_superseded: bool = False
+    calls: AsyncCalls, dataset: str, *, prefix: str = "", show_superseded: bool = False, file_name: str = ""
 ) -> AsyncGenerator[File, None]:
-    """Yield the files of a dataset whose paths begin so, by path."""
-    request = files_pb2.ListFilesRequest(parent=dataset, page_size=1000, prefix=prefix, show_superseded=show_superseded)
+    """Yield the files of a dataset whose paths begin so, or whose last segment is so, by path."""
+    request = files_pb2.ListFilesRequest(
+        parent=dataset, page_size=1000, prefix=prefix, show_superseded=show_superseded, file_name=file_name
+    )
     while True:
         page = await calls.unary(methods.LIST_FILES, request)
         for message in page.files:

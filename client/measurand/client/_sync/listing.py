@@ -13,9 +13,13 @@ from measurand.v1 import files_pb2
 __all__ = ["list_files"]
 
 
-def list_files(calls: Calls, dataset: str, *, prefix: str = "", show_superseded: bool = False) -> Generator[File, None]:
-    """Yield the files of a dataset whose paths begin so, by path."""
-    request = files_pb2.ListFilesRequest(parent=dataset, page_size=1000, prefix=prefix, show_superseded=show_superseded)
+def list_files(
+    calls: Calls, dataset: str, *, prefix: str = "", show_superseded: bool = False, file_name: str = ""
+) -> Generator[File, None]:
+    """Yield the files of a dataset whose paths begin so, or whose last segment is so, by path."""
+    request = files_pb2.ListFilesRequest(
+        parent=dataset, page_size=1000, prefix=prefix, show_superseded=show_superseded, file_name=file_name
+    )
     while True:
         page = calls.unary(methods.LIST_FILES, request)
         for message in page.files:
