@@ -17,8 +17,6 @@ class Limits:
 
     max_message_bytes: int = 12 * MiB
     """Largest message that the server takes where it carries documents."""
-    max_bulk_message_bytes: int = 3 * MiB
-    """Largest message that carries bulk data."""
     max_data_bytes: int = 2 * MiB
     """Largest `data` of a message."""
     preferred_chunk_bytes: int = 1 * MiB
