@@ -172,3 +172,15 @@ async def test_files_need_their_dataset(stub: Stub) -> None:
     assert await refused(stub.ListFiles(files_pb2.ListFilesRequest(parent="catalogs/lab/datasets/none"))) == (
         "RESOURCE_NOT_FOUND"
     )
+
+
+async def test_request_ids_of_any_form_are_told_apart_and_malformed_ones_refused(stub: Stub) -> None:
+    upload = await begin(stub, "by-upload")
+    made = []
+    for number, request_id in enumerate(["a b", "a c", "a", upload.name, "request:a"]):
+        request = files_pb2.PutFileRequest(file=spec("ids"), request_id=request_id)
+        made.append((await stub.PutFile(pack(request, b"%d" % number))).generation)
+    assert len(set(made)) == 5
+    for request_id in ("x" * 65, "naïve", "tab\t"):
+        request = files_pb2.PutFileRequest(file=spec("ids"), request_id=request_id)
+        assert await refused(stub.PutFile(pack(request, b"x"))) == "FIELD_INVALID"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from measurand.core.extents import Extent, extents_from_json, extents_to_json
 from measurand.core.names import FileName, parse_file
 from measurand.core.ports import Document, Json
+from measurand.core.requests import check_request_id, fingerprint
 from measurand.core.times import from_microseconds, microseconds
 from measurand.core.view import Entry, Scalar
 from measurand.wire.errors import InvalidArgument
@@ -25,7 +26,7 @@ __all__ = [
     "file_from_json",
     "file_of",
     "file_to_json",
-    "fingerprint",
+    "request_of",
     "superseded_document",
     "superseded_key",
 ]
@@ -112,14 +113,22 @@ def check_spec(spec: FileSpec) -> None:
         raise InvalidArgument(f"{spec.name}: if_generation is negative", field="file.if_generation")
 
 
-def fingerprint(request_id: str, spec: FileSpec, size: int, crc32c: int | None) -> str:
-    """Return what is kept of a request, so that a repeat is known and a different one with the same id is refused."""
+def request_of(request_id: str, spec: FileSpec, *asked: int | None, index: int | None = None) -> str:
+    """Return what a file or an upload keeps of the request that made it: `request:{id} {fingerprint}`, or "".
+
+    Parameters
+    ----------
+    *asked : int or None
+        What else was asked, such as size and crc32c.
+    index : int, optional
+        Which file of a stream that has one id for all of them.
+    """
     if not request_id:
         return ""
-    if len(request_id) > 80 or not request_id.isascii():
-        raise InvalidArgument("request_id must be at most 64 ASCII characters; a UUID is best", field="request_id")
-    said = repr((str(spec.name), spec.content_type, sorted(spec.attributes.items()), spec.if_generation, size, crc32c))
-    return f"{request_id} {hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    check_request_id(request_id)
+    said = (str(spec.name), spec.content_type, sorted(spec.attributes.items()), spec.if_generation, *asked)
+    place = "" if index is None else f"/{index}"
+    return f"request:{quote(request_id, safe='')}{place} {fingerprint(said)}"
 
 
 def file_to_json(file: File) -> dict[str, Json]:

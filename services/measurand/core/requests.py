@@ -20,7 +20,7 @@ from measurand.core.times import microseconds
 from measurand.core.view import Entry, Scalar
 from measurand.wire.errors import Contention, InvalidArgument, MeasurandError, RequestIdReused
 
-__all__ = ["Request", "RequestIds", "is_repeat", "make_request"]
+__all__ = ["Request", "RequestIds", "check_request_id", "fingerprint", "is_repeat", "make_request"]
 
 MAX_REQUEST_ID = 64
 _REQUESTS = "requests"
@@ -59,16 +59,26 @@ def make_request(request_id: str, now: datetime, limits: Limits, *asked: object)
     """
     if not request_id:
         return None
+    check_request_id(request_id)
+    return Request(request_id, fingerprint(*asked), microseconds(now + limits.request_id_lifetime))
+
+
+def check_request_id(request_id: str) -> None:
+    """Raise InvalidArgument unless it is an id that can be kept."""
     if len(request_id) > MAX_REQUEST_ID or not request_id.isascii() or not request_id.isprintable():
         raise InvalidArgument(
             f"request_id: {request_id[:80]!r} is not 1 to {MAX_REQUEST_ID} printable ASCII characters; use a UUID",
             field="request_id",
         )
+
+
+def fingerprint(*asked: object) -> str:
+    """Return what tells one request from another; `asked` as in `make_request`."""
     digest = hashlib.sha256()
     for part in asked:
         text = part if isinstance(part, str) else repr(part)
         digest.update(f"{len(text)} {text}".encode(errors="surrogatepass"))
-    return Request(request_id, digest.hexdigest()[:32], microseconds(now + limits.request_id_lifetime))
+    return digest.hexdigest()[:32]
 
 
 def is_repeat(request: Request, kept: Json, now: datetime) -> bool:

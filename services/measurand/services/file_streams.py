@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc.aio
 
-from measurand.core.file_documents import File, fingerprint
+from measurand.core.file_documents import File, request_of
 from measurand.core.limits import Limits
 from measurand.core.names import parse_dataset, parse_upload
 from measurand.core.principal import Principal
@@ -164,7 +164,7 @@ def _begin(
         if str(spec.name.parent) != parent:
             raise NameInvalid(f"{spec.name} does not lie in {parent}", field="files.file.name", name=str(spec.name))
         promised = digests_of(item.checksums)
-        request = fingerprint(f"{request_id}/{item.index}" if request_id else "", spec, len(data), promised.crc32c)
+        request = request_of(request_id, spec, len(data), promised.crc32c, index=item.index)
         future = small_files.begin(caller, SmallFile(spec, data, promised, request))
     except MeasurandError as error:
         answers.refuse(item.index, error)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf.empty_pb2 import Empty
 
-from measurand.core.file_documents import fingerprint
+from measurand.core.file_documents import request_of
 from measurand.core.file_listing import FileListing
 from measurand.core.files import Files
 from measurand.core.limits import Limits
@@ -71,7 +71,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
     async def PutFile(self, request: files_pb2.PutFileRequest, context: Context) -> files_pb2.File:
         head, data = unpack(request)
         spec, promised = spec_of(head.file), digests_of(head.checksums)
-        made_by = fingerprint(head.request_id, spec, len(data), promised.crc32c)
+        made_by = request_of(head.request_id, spec, len(data), promised.crc32c)
         return file_message(await self._small_files.put(principal.current(), SmallFile(spec, data, promised, made_by)))
 
     async def PutFiles(  # type: ignore[override]  # reads and writes through the context, not as a generator
@@ -84,7 +84,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
     async def CreateUpload(self, request: files_pb2.CreateUploadRequest, context: Context) -> files_pb2.Upload:
         spec, digests = spec_of(request.file), digests_of(request.checksums)
         size = optional(request, "size", request.size)
-        made_by = fingerprint(request.request_id, spec, -1 if size is None else size, digests.crc32c)
+        made_by = request_of(request.request_id, spec, -1 if size is None else size, digests.crc32c)
         upload = await self._uploads.create(principal.current(), spec, size, digests, made_by)
         return upload_message(upload, self._limits)
 
@@ -194,7 +194,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
 
     async def CopyFile(self, request: files_pb2.CopyFileRequest, context: Context) -> files_pb2.File:
         spec, source = spec_of(request.file), parse_file(request.source, field="source")
-        made_by = fingerprint(request.request_id, spec, request.source_generation, None)
+        made_by = request_of(request.request_id, spec, request.source_generation)
         file = await self._files.copy(principal.current(), source, request.source_generation, spec, made_by)
         return file_message(file)
 
