@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
@@ -145,3 +146,38 @@ async def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Pat
         )
         await store.close()
         assert faults(path) == []
+
+
+OPEN_AT_ONCE = """
+import os, sys
+from pathlib import Path
+from measurand.storage.documents.sqlite.schema import prepare
+
+for number in range(25):
+    path, (begin, go), (found, tell) = Path(sys.argv[1]) / f"{number}.db", os.pipe(), os.pipe()
+    children = []
+    for _ in range(6):
+        child = os.fork()
+        if not child:
+            os.close(go)
+            os.read(begin, 1)  # until the parent lets go of the other end
+            try:
+                os.write(tell, prepare(path).encode() + b"\\n")
+            except BaseException as error:
+                os.write(tell, repr(error).encode() + b"\\n")
+            os._exit(0)
+        children.append(child)
+    os.close(go)
+    for child in children:
+        os.waitpid(child, 0)
+    os.close(tell)
+    answers = set(os.read(found, 65536).decode().split("\\n")) - {""}
+    assert len(answers) == 1 and len(answers.pop()) == 8, answers
+"""
+
+
+def test_processes_that_open_a_new_database_at_once_agree_on_it(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", OPEN_AT_ONCE, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr

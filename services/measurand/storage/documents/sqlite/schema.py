@@ -117,7 +117,13 @@ def _format(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    application, version = _format(connection)
+    # One state of the database: another process may be making its tables between two reads.
+    connection.execute("BEGIN")
+    try:
+        application, version = _format(connection)
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    finally:
+        connection.execute("COMMIT")
     if application == APPLICATION:
         if version > FORMAT:
             raise FailedPrecondition(
@@ -127,7 +133,6 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
                 state=f"format {version}",
             )
         return
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application or version or tables:
         raise FailedPrecondition(
             f"{path.name}: this is a database of another program; name another file",
