@@ -9,9 +9,9 @@ from measurand.core.extents import Extent
 from measurand.core.file_documents import Digests
 from measurand.core.means import Hasher, Means
 from measurand.core.ports import BlobStore, Buffer
-from measurand.wire.errors import DigestMismatch
+from measurand.wire.errors import ChecksumMismatch, DigestMismatch
 
-__all__ = ["Running", "check_digests", "digest_small", "read_through"]
+__all__ = ["Running", "check_chunk", "check_digests", "digest_small", "read_through"]
 
 _READ_AHEAD_BYTES = 4 * 1024 * 1024
 
@@ -66,6 +66,17 @@ def digest_small(means: Means, data: Buffer) -> Digests:
     hasher = means.blake3()
     hasher.update(data)
     return Digests(means.crc32c(data, 0), hasher.hexdigest())
+
+
+def check_chunk(means: Means, upload: str, offset: int, data: Buffer, crc32c: int | None) -> None:
+    """Raise ChecksumMismatch when a chunk is not the one that was sent; None: it came without its crc32c."""
+    if crc32c is not None and (actual := means.crc32c(data, 0)) != crc32c:
+        raise ChecksumMismatch(
+            f"{upload}: the chunk at {offset} arrived damaged; send it again",
+            offset=offset,
+            expected=f"{crc32c:08x}",
+            actual=f"{actual:08x}",
+        )
 
 
 def check_digests(name: object, promised: Digests, actual: Digests) -> None:

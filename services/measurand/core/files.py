@@ -103,11 +103,8 @@ class Files:
                 return made
             file = self.next_generation(principal, draft, file_of(current) if current else None)
             if await self._store(file, current):
-                if await self._datasets.is_there(file.name.parent):
-                    return file
-                # A purge has passed between the look at the dataset and the write of the file.
-                await self.take_back([file])
-                raise NotFound(f"{file.name.parent} was purged; make a new dataset", resource=file.name.parent)
+                await self.take_back_if_purged([file])
+                return file
         raise Contention(
             f"{draft.spec.name}: others keep replacing it; try again", retry_seconds=0.1, resource=draft.spec.name
         )
@@ -238,10 +235,14 @@ class Files:
         )
         return await self._documents.replace(FILES, document, expected_revision=current.revision) is not None
 
-    async def take_back(self, files: Sequence[File]) -> None:
-        """Remove files that were made visible in a dataset which is no more."""
+    async def take_back_if_purged(self, files: Sequence[File]) -> None:
+        """Remove files of one dataset and raise NotFound if a purge has passed while they were made visible."""
+        dataset = files[0].name.parent
+        if await self._datasets.is_there(dataset):
+            return
         for file in files:
             await self._documents.remove(FILES, str(file.name))
+        raise NotFound(f"{dataset} was purged; make a new dataset", resource=dataset)
 
     async def _superseded_by_request(self, draft: Draft) -> File | None:
         """Look whether the request's file has been superseded since: that is an outcome too."""

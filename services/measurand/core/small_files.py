@@ -20,7 +20,7 @@ from measurand.core.names import DatasetName, FileName
 from measurand.core.ports import Blob, BlobStore, Buffer
 from measurand.core.principal import Principal
 from measurand.core.ulid import make_ulid
-from measurand.wire.errors import NotFound, TooLarge
+from measurand.wire.errors import TooLarge
 
 __all__ = ["SmallFile", "SmallFiles"]
 
@@ -162,9 +162,8 @@ class SmallFiles:
         new = [index for index, file in enumerate(files) if str(file.name) not in current]
         stored = await self._files.store_new([files[index] for index in new])
         done = {index for index, was_stored in zip(new, stored, strict=True) if was_stored}
-        if done and not await self._datasets.is_there(dataset):
-            await self._files.take_back([files[index] for index in done])
-            raise NotFound(f"{dataset} was purged; make a new dataset", resource=dataset)
+        if done:
+            await self._files.take_back_if_purged([files[index] for index in done])
         for index, item in enumerate(fresh):
             if index in done:
                 _answer(item, files[index])

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from measurand.core.digesting import Running
+from measurand.core.digesting import Running, check_chunk
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.ports import BlobStore, Buffer, Document, DocumentStore, Stage
 from measurand.core.uploads import UPLOADS, Upload, accept, check_open, persisted, upload_document, upload_of
-from measurand.wire.errors import Busy, ChecksumMismatch, NotFound, TooLarge, WriterFenced
+from measurand.wire.errors import Busy, NotFound, TooLarge, WriterFenced
 
 __all__ = ["Ack", "UploadWriter"]
 
@@ -158,13 +158,7 @@ class UploadWriter:
                 limit=self._limits.max_data_bytes,
                 actual=len(data),
             )
-        if crc32c is not None and (actual := self._means.crc32c(data, 0)) != crc32c:
-            raise ChecksumMismatch(
-                f"{self._upload.name}: the chunk at {offset} arrived damaged; send it again",
-                offset=offset,
-                expected=f"{crc32c:08x}",
-                actual=f"{actual:08x}",
-            )
+        check_chunk(self._means, self._upload.name, offset, data, crc32c)
 
     async def _run(self) -> None:
         try:

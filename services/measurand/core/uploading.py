@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from measurand.core.digesting import Running
+from measurand.core.digesting import Running, check_chunk
 from measurand.core.file_documents import Digests, FileSpec, check_spec, file_of
 from measurand.core.files import DatasetGate, Files
 from measurand.core.filters.tree import And, Compare
@@ -31,7 +31,6 @@ from measurand.core.uploads import (
 )
 from measurand.core.view import Scalar
 from measurand.wire.errors import (
-    ChecksumMismatch,
     Contention,
     InvalidArgument,
     RequestIdReused,
@@ -165,13 +164,7 @@ class Uploads:
 
         Each such chunk is a blob of its own, so that two callers of one upload can never mix their bytes.
         """
-        if crc32c is not None and (actual := self._means.crc32c(data, 0)) != crc32c:
-            raise ChecksumMismatch(
-                f"uploads/{upload_id}: the chunk at {offset} arrived damaged; send it again",
-                offset=offset,
-                expected=f"{crc32c:08x}",
-                actual=f"{actual:08x}",
-            )
+        check_chunk(self._means, f"uploads/{upload_id}", offset, data, crc32c)
         for _ in range(self._limits.max_retries):
             document = await fetch_upload(self._documents, upload_id)
             upload = upload_of(document)
