@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.datasets import STORES
 from benchmarks.harness import measure, table, write_json
 from benchmarks.rows import ROWS
+from benchmarks.stores import started
 
 
 def main() -> int:
@@ -32,14 +33,15 @@ def main() -> int:
         return 2
     wanted = set(arguments.rows) or {row.name for row in ROWS if not row.is_long}
     results = []
-    with tempfile.TemporaryDirectory() as stores:
+    rows = [row for row in ROWS if row.name in wanted or "all" in wanted]
+    needs = sorted({need for row in rows for need in row.needs})
+    with tempfile.TemporaryDirectory() as stores, started(Path(stores), needs):
         os.environ[STORES] = stores
-        for row in ROWS:
-            if row.name in wanted or "all" in wanted:
-                print(f"measuring {row.name}: {row.says} …", file=sys.stderr, flush=True)
-                results.append(measure(row, rounds=arguments.rounds))
-                if arguments.json:
-                    write_json(arguments.json, results)
+        for row in rows:
+            print(f"measuring {row.name}: {row.says} …", file=sys.stderr, flush=True)
+            results.append(measure(row, rounds=arguments.rounds))
+            if arguments.json:
+                write_json(arguments.json, results)
     print(table(results))
     return 0
 

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from benchmarks import product
 from benchmarks.data import callers
 from benchmarks.harness import Turn
+from benchmarks.product import Kind
 
 from measurand.client import Client
 
@@ -24,10 +26,12 @@ PAGE = 20
 
 
 @contextmanager
-def create(count: int, threads: int) -> Iterator[Turn]:
-    """Make datasets with some metadata over `threads` connections, in datasets a second."""
-    with product.server() as address, callers(threads) as each, ExitStack() as stack:
-        clients = [stack.enter_context(Client(address)) for _ in range(threads)]
+def create(count: int, threads: int, kind: Kind = "disk", servers: int = 1) -> Iterator[Turn]:
+    """Make datasets with some metadata over `threads` connections, spread over servers, in datasets a second."""
+    with callers(threads) as each, ExitStack() as stack:
+        name = f"create{uuid4().hex}" if servers > 1 else ""
+        addresses = [stack.enter_context(product.server(kind, name=name)) for _ in range(servers)]
+        clients = [stack.enter_context(Client(addresses[index % servers])) for index in range(threads)]
         clients[0].create_catalog("lab")
         labs = [client.catalog("lab") for client in clients]
 
@@ -38,14 +42,14 @@ def create(count: int, threads: int) -> Iterator[Turn]:
 
 
 @contextmanager
-def filled(count: int) -> Iterator[str]:
+def filled(count: int, kind: Kind = "disk") -> Iterator[str]:
     """Run a server with a catalog `lab` of `count` datasets and give its address.
 
     A million of them take minutes to make, so a run of the benchmarks makes each such store once and opens it again.
     """
-    folder = Path(os.environ[STORES]) / f"{count}"
+    folder = Path(os.environ[STORES]) / f"{kind}-{count}"
     complete = folder / "complete"
-    with product.server(folder=folder) as address:
+    with product.server(kind, folder=folder, name=f"filled{count}") as address:
         if not complete.exists():
             fill(address, count)
             complete.touch()
@@ -79,9 +83,9 @@ def p95(ask: Callable[[random.Random], int]) -> float:
 
 
 @contextmanager
-def search(count: int) -> Iterator[Turn]:
+def search(count: int, kind: Kind = "disk") -> Iterator[Turn]:
     """Find 20 of `count` datasets by a range of one value, different ones each time; p95 in milliseconds."""
-    with filled(count) as address, Client(address) as client:
+    with filled(count, kind) as address, Client(address) as client:
         lab = client.catalog("lab")
 
         def ask(chance: random.Random) -> int:
@@ -92,9 +96,9 @@ def search(count: int) -> Iterator[Turn]:
 
 
 @contextmanager
-def search_narrow(count: int) -> Iterator[Turn]:
+def search_narrow(count: int, kind: Kind = "disk") -> Iterator[Turn]:
     """Find the 20 newest of `count` datasets that meet two wide restrictions; p95 in milliseconds."""
-    with filled(count) as address, Client(address) as client:
+    with filled(count, kind) as address, Client(address) as client:
         lab = client.catalog("lab")
 
         def ask(chance: random.Random) -> int:
@@ -105,16 +109,16 @@ def search_narrow(count: int) -> Iterator[Turn]:
 
 
 @contextmanager
-def list_page(count: int) -> Iterator[Turn]:
+def list_page(count: int, kind: Kind = "disk") -> Iterator[Turn]:
     """List the 20 newest of `count` datasets; p95 in milliseconds."""
-    with filled(count) as address, Client(address) as client:
+    with filled(count, kind) as address, Client(address) as client:
         lab = client.catalog("lab")
         yield lambda: p95(lambda _: len(list(lab.find("", order_by="-created", limit=PAGE))))
 
 
 @contextmanager
-def create_among(present: int, count: int, threads: int) -> Iterator[Turn]:
+def create_among(present: int, count: int, threads: int, kind: Kind = "disk") -> Iterator[Turn]:
     """Make datasets in a catalog that holds `present` of them already, in datasets a second."""
-    with filled(present) as address, callers(threads) as each, ExitStack() as stack:
+    with filled(present, kind) as address, callers(threads) as each, ExitStack() as stack:
         labs = [stack.enter_context(Client(address)).catalog("lab") for _ in range(threads)]
         yield lambda: count / each(count, lambda index: labs[index % threads].create(f"run {index}", {"t": index}))

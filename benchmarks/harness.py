@@ -56,6 +56,8 @@ class Row:
         For each peer the ratio that the product shall reach; for the product itself a figure.
     is_long : bool
         Only run when asked for by name.
+    needs : sequence of str
+        The servers that must run beside it: "mongod", "s3".
     """
 
     name: str
@@ -66,6 +68,7 @@ class Row:
     smaller_is_better: bool = False
     targets: Mapping[str, float] = field(default_factory=dict)
     is_long: bool = False
+    needs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,16 +17,27 @@ from typing import Literal
 import psutil
 from benchmarks.data import MiB, callers, random_bytes
 from benchmarks.harness import Turn
+from benchmarks.stores import fleet_options
 
 from measurand.client import Client
 
-Place = Literal["disk", "memory"]
+Kind = Literal["disk", "memory", "s3", "mongodb", "fleet"]
+"""What a server stands on: SQLite and a folder, memory, SQLite and S3, MongoDB and a folder, MongoDB and S3."""
+
 COMMAND = str(Path(sys.executable).with_name("measurand"))
 
 
 @contextmanager
-def serving(place: Place = "disk", *, folder: Path | None = None) -> Iterator[tuple[str, int]]:
-    """Run a server, on an empty store unless a folder is given, and give its address and process id."""
+def serving(kind: Kind = "disk", *, folder: Path | None = None, name: str = "") -> Iterator[tuple[str, int]]:
+    """Run a server and give its address and process id.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        What it keeps there stays. None: an empty folder that goes with it.
+    name : str
+        Of the database and of the prefix in the shared stores. Empty: new ones.
+    """
     with tempfile.TemporaryDirectory() as empty:
         command = [
             COMMAND,
@@ -39,9 +51,16 @@ def serving(place: Place = "disk", *, folder: Path | None = None) -> Iterator[tu
             "--log-level",
             "error",
         ]
-        if place == "memory":
+        environment: dict[str, str] = {}
+        if kind == "memory":
             command += ["--documents", "memory:", "--blobs", "memory:"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        else:
+            documents = name if kind in ("mongodb", "fleet") else None
+            blobs = name if kind in ("s3", "fleet") else None
+            options, environment = fleet_options(documents, blobs)
+            command += options
+        variables = {**os.environ, **environment}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
             try:
                 assert process.stdout is not None
                 listening = process.stdout.readline()
@@ -53,17 +72,17 @@ def serving(place: Place = "disk", *, folder: Path | None = None) -> Iterator[tu
 
 
 @contextmanager
-def server(place: Place = "disk", *, folder: Path | None = None) -> Iterator[str]:
-    """Run a server, on an empty store unless a folder is given, and give its address."""
-    with serving(place, folder=folder) as (address, _):
+def server(kind: Kind = "disk", *, folder: Path | None = None, name: str = "") -> Iterator[str]:
+    """Run a server as `serving` does and give its address."""
+    with serving(kind, folder=folder, name=name) as (address, _):
         yield address
 
 
 @contextmanager
-def put(size: int, place: Place) -> Iterator[Turn]:
+def put(size: int, kind: Kind) -> Iterator[Turn]:
     """Upload `size` bytes durably, in GB/s."""
     data = random_bytes(size)
-    with server(place) as address, Client(address) as client:
+    with server(kind) as address, Client(address) as client:
         run = client.create_catalog("lab").create("put")
 
         def turn() -> float:
@@ -75,11 +94,11 @@ def put(size: int, place: Place) -> Iterator[Turn]:
 
 
 @contextmanager
-def get(size: int, place: Place) -> Iterator[Turn]:
+def get(size: int, kind: Kind) -> Iterator[Turn]:
     """Read `size` bytes into a buffer that is there, verified, in GB/s."""
     data = random_bytes(size)
     target = memoryview(bytearray(size))
-    with server(place) as address, Client(address) as client:
+    with server(kind) as address, Client(address) as client:
         run = client.create_catalog("lab").create("get")
         run.write_bytes("file", data)
 
@@ -93,10 +112,10 @@ def get(size: int, place: Place) -> Iterator[Turn]:
 
 
 @contextmanager
-def put_many(count: int, size: int, threads: int) -> Iterator[Turn]:
+def put_many(count: int, size: int, threads: int, kind: Kind = "disk") -> Iterator[Turn]:
     """Put `count` files of `size` bytes from `threads` callers, one call each, in files a second."""
     data = random_bytes(size)
-    with server() as address, callers(threads) as each, ExitStack() as stack:
+    with server(kind) as address, callers(threads) as each, ExitStack() as stack:
         clients = [stack.enter_context(Client(address)) for _ in range(threads)]
         run = clients[0].create_catalog("lab").create("put")
         runs = [client.catalog("lab").get(run.id) for client in clients]
@@ -110,10 +129,10 @@ def put_many(count: int, size: int, threads: int) -> Iterator[Turn]:
 
 
 @contextmanager
-def get_many(count: int, size: int, threads: int) -> Iterator[Turn]:
+def get_many(count: int, size: int, threads: int, kind: Kind = "disk") -> Iterator[Turn]:
     """Read `count` files of `size` bytes from `threads` callers, one call each, in files a second."""
     data = random_bytes(size)
-    with server() as address, callers(threads) as each, ExitStack() as stack:
+    with server(kind) as address, callers(threads) as each, ExitStack() as stack:
         clients = [stack.enter_context(Client(address)) for _ in range(threads)]
         run = clients[0].create_catalog("lab").create("get")
         runs = [client.catalog("lab").get(run.id) for client in clients]

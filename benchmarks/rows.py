@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import datasets, product, starting
+from benchmarks import components, datasets, product, starting
 from benchmarks.data import GiB, KiB, MiB
 from benchmarks.harness import PRODUCT, Contender, Row
-from benchmarks.peers import files, flight, tiled
+from benchmarks.peers import files, flight, minio, tiled
 
 __all__ = ["ROWS"]
 
@@ -20,6 +20,30 @@ def grown(make: object, *more: object) -> tuple[Contender, ...]:
     assert callable(make)
     sizes = ((PRODUCT, 1_000_000), ("at 1,000", 1000), ("at 10,000", 10_000), ("at 100,000", 100_000))
     return tuple(Contender(name, make, (size, *more)) for name, size in sizes)
+
+
+def asked(question: str, target: float = 20) -> Row:
+    """Return the row of a question about a million components, on both document stores."""
+    whole, less = 1_000_000, 10_000
+    contenders = (
+        Contender(PRODUCT, components.search, (whole, "mongodb", question)),
+        Contender("at 10,000", components.search, (less, "mongodb", question)),
+        Contender("on SQLite", components.search, (whole, "disk", question)),
+        Contender("on SQLite at 10,000", components.search, (less, "disk", question)),
+        Contender("regex", components.regex, (whole, question), every=5),
+    )
+    says = f"20 of a million components by {question}, p95; beside it others, and regular expressions without an index"
+    return Row(
+        f"component-{question}",
+        says,
+        "ms",
+        contenders,
+        rounds=3,
+        smaller_is_better=True,
+        targets={PRODUCT: target, "at 10,000": 0.8},
+        is_long=True,
+        needs=["mongod"],
+    )
 
 
 ROWS = (
@@ -157,6 +181,92 @@ ROWS = (
         grown(datasets.create_among, 2000, 16),
         targets={PRODUCT: 1000, "at 1,000": 0.8, "at 10,000": 0.8, "at 100,000": 0.8},
         is_long=True,
+    ),
+    Row(
+        "put-s3",
+        "a file of 256 MiB through a server to S3; beside it straight to S3",
+        "GB/s",
+        (Contender(PRODUCT, product.put, (SIZE, "s3")), Contender("minio-py", minio.put, (SIZE,))),
+        targets={"minio-py": 0.95},
+        needs=["s3"],
+    ),
+    Row(
+        "get-s3",
+        "256 MiB through a server from S3 into a buffer that is there; beside it straight from S3",
+        "GB/s",
+        (Contender(PRODUCT, product.get, (SIZE, "s3")), Contender("minio-py", minio.get, (SIZE,))),
+        targets={"minio-py": 0.95},
+        needs=["s3"],
+    ),
+    Row(
+        "put-small-s3",
+        "1000 files of 16 KiB to S3, 16 callers, a call each",
+        "a second",
+        (Contender(PRODUCT, product.put_many, (*MANY, "s3")), Contender("minio-py", minio.put_many, MANY)),
+        rounds=3,
+        targets={"minio-py": 0.95},
+        needs=["s3"],
+    ),
+    Row(
+        "get-small-s3",
+        "1000 files of 16 KiB from S3, 16 callers, a call each",
+        "a second",
+        (Contender(PRODUCT, product.get_many, (*MANY, "s3")), Contender("minio-py", minio.get_many, MANY)),
+        rounds=3,
+        targets={"minio-py": 0.95},
+        needs=["s3"],
+    ),
+    Row(
+        "create-mongodb",
+        "datasets with a little metadata in MongoDB, over 16 connections to one server; beside it to two servers",
+        "a second",
+        (
+            Contender(PRODUCT, datasets.create, (2000, 16, "mongodb")),
+            Contender("two servers", datasets.create, (2000, 16, "mongodb", 2)),
+        ),
+        targets={PRODUCT: 1000},
+        needs=["mongod"],
+    ),
+    *(
+        Row(
+            f"{name}-mongodb",
+            f"{says} in MongoDB; beside it among 10,000",
+            "ms",
+            (
+                Contender(PRODUCT, make, (1_000_000, "mongodb")),
+                Contender("at 10,000", make, (10_000, "mongodb")),
+            ),
+            rounds=3,
+            smaller_is_better=True,
+            targets={PRODUCT: 20, "at 10,000": 0.8},
+            is_long=True,
+            needs=["mongod"],
+        )
+        for name, says, make in (
+            ("search-million", "20 of a million datasets by a range of one value, p95,", datasets.search),
+            (
+                "search-narrow",
+                "the 20 newest of a million that meet two wide restrictions, p95,",
+                datasets.search_narrow,
+            ),
+            ("list-million", "the 20 newest of a million datasets, p95,", datasets.list_page),
+        )
+    ),
+    *(asked(question) for question in components.QUESTIONS),
+    Row(
+        "component-count",
+        "counting 10,000 of a million components by stage and name, p95",
+        "ms",
+        (
+            Contender(PRODUCT, components.count_all, (1_000_000, "mongodb")),
+            Contender("at 10,000", components.count_all, (10_000, "mongodb")),
+            Contender("on SQLite", components.count_all, (1_000_000, "disk")),
+        ),
+        rounds=3,
+        smaller_is_better=True,
+        targets={PRODUCT: 100},
+        is_long=True,
+        needs=["mongod"],
     ),
     Row(
         "memory",

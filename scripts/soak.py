@@ -16,6 +16,7 @@ MiB = 1024 * 1024
 
 sys.path.insert(0, str(ROOT))
 from tests.end_to_end import kill_rounds  # noqa: E402  # found through the line above
+from tests.stores import open_site  # noqa: E402
 
 ROUNDS = {"server killed": kill_rounds.server_round, "client killed": kill_rounds.client_round}
 
@@ -39,7 +40,8 @@ def main() -> int:
             size = random.Random(seed).randint(MiB, arguments.megabytes * MiB)
             with tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder:
                 try:
-                    outcome = play(Path(folder), size, seed)
+                    with open_site("embedded", Path(folder) / "store") as site:
+                        outcome = play(site, size, seed)
                     kill_rounds.check(outcome, size)
                 except BaseException:
                     print(

@@ -5,11 +5,13 @@ The fixtures import what they need themselves: most tests need no server, and st
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from tests.stores import Site, open_site, sets_of
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -21,12 +23,39 @@ settings.register_profile("measurand", deadline=None)  # a busy machine must not
 settings.load_profile("measurand")
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Process]:
-    """A server over memory stores, in the event loop of the test."""
-    from tests.servers import in_process, memory_config
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stores(*sets): run on these sets of stores, see tests/stores.py")
 
-    async with in_process(memory_config()) as process:
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stores" not in metafunc.fixturenames:
+        return
+    folder = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
+    sets = sets_of(folder, metafunc.definition.get_closest_marker("stores"))
+    metafunc.parametrize("stores", sets, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def stores(request: pytest.FixtureRequest) -> str:
+    """The set of stores that the test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture
+def site(stores: str, tmp_path: Path) -> Iterator[Site]:
+    """Empty stores of the test's own."""
+    with open_site(stores, tmp_path / "store") as site:
+        yield site
+
+
+@pytest.fixture
+async def server(site: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Process]:
+    """A server over them, in the event loop of the test."""
+    from tests.servers import in_process
+
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    async with in_process(site.config()) as process:
         yield process
 
 

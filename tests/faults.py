@@ -95,9 +95,9 @@ class _FailingStage:
         self._count("append")
         await self._inner.append(chunks)
 
-    async def persist(self) -> int:
+    async def persist(self, *, whole: bool = True) -> int:
         self._count("persist")
-        return await self._inner.persist()
+        return await self._inner.persist(whole=whole)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -193,8 +193,8 @@ class _FullStage:
         self._take(self._key, sum(map(len, chunks)))
         await self._inner.append(chunks)
 
-    async def persist(self) -> int:
-        return await self._inner.persist()
+    async def persist(self, *, whole: bool = True) -> int:
+        return await self._inner.persist(whole=whole)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -261,9 +261,9 @@ class _SlowStage:
         await self._pause("append")
         await self._inner.append(chunks)
 
-    async def persist(self) -> int:
+    async def persist(self, *, whole: bool = True) -> int:
         # What was appended before the call counts, so the call comes first and the answer is late.
-        size = await self._inner.persist()
+        size = await self._inner.persist(whole=whole)
         await self._pause("persist")
         return size
 

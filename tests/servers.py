@@ -31,11 +31,21 @@ class Server:
         Its data folder.
     options : str
         More of its command line, such as `--workers 2`.
+    environment : mapping, optional
+        Variables that it has beside those of this process.
+    program : str
+        The module that is run.
     """
 
-    def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        program: str = "measurand.server.run",
+    ) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "measurand.server.run", "--data", str(folder), "--listen", "127.0.0.1:0"]
+        command = [sys.executable, "-m", program, "--data", str(folder), "--listen", "127.0.0.1:0"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MEASURAND_")}
         self.process = subprocess.Popen(
             [*command, *(() if "--http" in options else ("--http", "off")), *options],
@@ -152,10 +162,14 @@ def running(folder: Path, *options: str, environment: Mapping[str, str] | None =
         server.stop()
 
 
+def free_config(**settings: object) -> Config:
+    """Return settings of a server on a free port."""
+    return load({"listen": "127.0.0.1:0", "http": "off", "grace_seconds": 5.0, **settings})
+
+
 def memory_config(**settings: object) -> Config:
     """Return the settings of a server that keeps nothing, on a free port."""
-    fixed = {"listen": "127.0.0.1:0", "http": "off", "documents": "memory:", "grace_seconds": 5.0}
-    return load({**fixed, **settings})
+    return free_config(**{"documents": "memory:", **settings})
 
 
 @asynccontextmanager

@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.faults import Chopped, Damaged, Failing, Full, Slow
+from tests.flaky import Flaky, unreliable
+from tests.parted import Parted
+from tests.s3_places import InS3, Server, minio_at_hand, on_minio, on_seaweed
 
 from measurand.core.ports import BlobStore
 from measurand.server.crc32c import combine_crc32c, make_crc32c
+from measurand.storage.blobs.cached import Cached
 from measurand.storage.blobs.checked import Checked
 from measurand.storage.blobs.local import Local
 from measurand.storage.blobs.measured import Measured
 from measurand.storage.blobs.memory import Memory, _Held
+from measurand.storage.blobs.retrying import Retrying
 from measurand.wire.errors import Unavailable
 
 __all__ = ["PLACES", "MakePlace", "NoMeter", "Place", "checked", "local", "local_path"]
@@ -75,6 +80,15 @@ def measured(inner: BlobStore) -> Measured:
     return Measured(inner, store="test", metrics=NoMeter(), monotonic=lambda: 0.0)
 
 
+def cached(inner: BlobStore, folder: Path, most_bytes: int = 64 << 20) -> Cached:
+    """Keep what is read below a folder, as all processes of a machine do."""
+    return Cached(inner, folder / "cache", most_bytes=most_bytes, in_thread=asyncio.to_thread, crc32c=make_crc32c())
+
+
+def retrying(inner: BlobStore) -> Retrying:
+    return Retrying(inner, sleep=lambda _: asyncio.sleep(0))
+
+
 class NoMeter:
     """Takes figures and forgets them."""
 
@@ -122,8 +136,28 @@ class _OnDisk:
         local_path(self._root, key).write_bytes(content)
 
 
+def _cached_in_memory(folder: Path) -> Place:
+    return _InMemory(lambda inner: cached(inner, folder))
+
+
+def _cached_on_disk(folder: Path) -> Place:
+    return _OnDisk(lambda inner: measured(cached(checked(retrying(inner)), folder)), folder / "store")
+
+
+def _cached_in_s3(folder: Path) -> Place:
+    return InS3(on_seaweed(), lambda inner: measured(cached(checked(retrying(inner)), folder)))
+
+
+def _cached_by_block(folder: Path) -> Place:
+    return _OnDisk(lambda inner: cached(checked(inner, 64 * 1024), folder), folder / "store")
+
+
 def _in_memory(wrap: Wrap) -> MakePlace:
     return lambda _: _InMemory(wrap)
+
+
+def _in_s3(server: Callable[[], Server], wrap: Wrap) -> MakePlace:
+    return lambda _: InS3(server(), wrap)
 
 
 def _on_disk(wrap: Wrap) -> MakePlace:
@@ -141,4 +175,15 @@ PLACES: Mapping[str, MakePlace] = {
     "full(memory)": _in_memory(lambda inner: Full(inner, room_bytes=1 << 40)),
     "slow(memory)": _in_memory(lambda inner: Slow(inner, pause=lambda _: asyncio.sleep(0))),
     "damaged(memory)": _in_memory(Damaged),
+    "parted(memory)": _in_memory(lambda inner: Parted(inner, part_bytes=70_001)),
+    "flaky(memory)": _in_memory(lambda inner: Flaky(inner, plan=lambda _: None)),
+    "retrying(memory)": _in_memory(retrying),
+    "retrying(local)": _on_disk(retrying),
+    "cached(memory)": _cached_in_memory,
+    "cached(checked(local))": _cached_by_block,
+    "measured(cached(checked(retrying(local))))": _cached_on_disk,
+    "retrying(flaky(local))": _on_disk(unreliable),
+    "s3": _in_s3(on_seaweed, lambda inner: inner),
+    "measured(cached(checked(retrying(s3))))": _cached_in_s3,
+    **({"s3 on minio": _in_s3(on_minio, lambda inner: inner)} if minio_at_hand() else {}),
 }

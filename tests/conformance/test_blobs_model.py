@@ -155,6 +155,7 @@ class Blobs(RuleBasedStateMachine):
     def teardown(self) -> None:
         for stage in self.stages.values():
             self.run(stage.close)
+        self.run(self.store.close)
         self.runner.close()
         shutil.rmtree(self.folder)
 

@@ -94,8 +94,12 @@ class Rooms:
         return b"".join([bytes(part.data) async for part in parts])
 
 
-def make_rooms(limits: Limits | None = None, *, seed: int = 0) -> Rooms:
-    """Return rooms over empty memory stores; `await prepare(rooms)` makes the catalog and the dataset."""
+def make_rooms(
+    limits: Limits | None = None, *, seed: int = 0, wrap: Callable[[BlobStore], BlobStore] = lambda inner: inner
+) -> Rooms:
+    """Return rooms over empty memory stores, the blobs' wrapped; `await prepare(rooms)` makes the catalog and the
+    dataset.
+    """
     clock, chance = Clock(), random.Random(seed)
     means = replace(
         make_means(ThreadPoolExecutor()),  # starts no thread before it is given work
@@ -104,7 +108,7 @@ def make_rooms(limits: Limits | None = None, *, seed: int = 0) -> Rooms:
         monotonic=lambda: clock.running,
         random_bytes=chance.randbytes,
     )
-    resting = MemoryBlobs(now=lambda: clock.time)
+    resting = wrap(MemoryBlobs(now=lambda: clock.time))
     blobs = Checked(resting, crc32c=means.crc32c, combine_crc32c=means.combine_crc32c, in_thread=means.in_thread)
     return Rooms(clock, means, limits or Limits(), MemoryDocuments(compile_pattern), blobs)
 

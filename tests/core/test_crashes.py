@@ -12,6 +12,7 @@ import pytest
 from blake3 import blake3
 from tests.core.crashing import Crash, Fuse, fused
 from tests.core.rooms import Rooms, make_rooms, prepare
+from tests.core.staging import STAGING, Staging
 
 from measurand.core.file_documents import FILES, SUPERSEDED, Digests, FileSpec
 from measurand.core.limits import Limits
@@ -84,10 +85,13 @@ async def content_or_none(rooms: Rooms) -> bytes | None:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_a_crash_at_any_call_leaves_the_old_or_the_new_and_a_repeat_completes_it(name: str, after: bool) -> None:
+@pytest.mark.parametrize("staging", STAGING.values(), ids=STAGING)
+async def test_a_crash_at_any_call_leaves_the_old_or_the_new_and_a_repeat_completes_it(
+    name: str, staging: Staging, after: bool
+) -> None:
     scenario, new, is_over = SCENARIOS[name]
     for at in range(200):
-        rooms = make_rooms(LIMITS)
+        rooms = staging.make_rooms(LIMITS)
         await prepare(rooms)
         await rooms.small_files.put(LOCAL_USER, SmallFile(FileSpec(rooms.file("old")), b"old", Digests()))
         if is_over:

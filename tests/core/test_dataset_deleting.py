@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 
+from measurand.core.dataset_documents import DATASETS
 from measurand.core.principal import LOCAL_USER
+from measurand.server.patterns import compile_pattern
+from measurand.storage.documents.memory import Memory
 from measurand.wire.errors import (
     Conflict,
     FailedPrecondition,
@@ -124,6 +128,30 @@ async def test_a_purge_cut_short_anywhere_hides_the_dataset_and_is_finished_late
     assert await rooms.restarted().datasets.purge_expired() == 1
     for part in ("files", "superseded", "uploads", "revisions", "datasets"):
         assert await documents.count(part) == 0
+
+
+class Overtaken(Memory):
+    """A store in which somebody else does something right before a document is removed for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__(compile_pattern)
+        self.overtake: Callable[[], Awaitable[object]] | None = None
+
+    async def remove(self, collection: str, key: str, *, expected_revision: int | None = None) -> bool:
+        if collection == DATASETS and self.overtake is not None:
+            overtake, self.overtake = self.overtake, None
+            await overtake()
+        return await super().remove(collection, key, expected_revision=expected_revision)
+
+
+async def test_a_purge_that_the_work_in_the_background_finishes_succeeds() -> None:
+    documents = Overtaken()
+    rooms = DatasetRooms(documents)
+    await rooms.catalog()
+    run = await rooms.make()
+    documents.overtake = rooms.restarted().datasets.purge_expired
+    await rooms.datasets.purge(LOCAL_USER, run.name, force=True)
+    assert await rooms.ids(show_deleted=True) == []
 
 
 async def test_a_purged_dataset_leaves_nothing_to_one_of_its_name(rooms: DatasetRooms) -> None:

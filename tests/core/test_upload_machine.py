@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
 from blake3 import blake3
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
-from tests.core.rooms import make_rooms, prepare
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from tests.core.rooms import prepare
+from tests.core.staging import STAGING, Staging
 
 from measurand.core.file_documents import Digests, FileSpec
 from measurand.core.limits import Limits
@@ -32,6 +41,8 @@ from measurand.wire.errors import (
 )
 
 Result = TypeVar("Result")
+LONG = 15
+"""So many steps come before an upload may end: most that befalls it needs some."""
 SMALL = Limits(window_bytes=64, persist_bytes=16, max_data_bytes=32, max_put_file_bytes=32)
 
 
@@ -51,10 +62,10 @@ class UploadMachine(RuleBasedStateMachine):
 
     writers = Bundle("writers")
 
-    def __init__(self) -> None:
+    def __init__(self, staging: Staging) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.rooms = make_rooms(SMALL)
+        self.rooms = staging.make_rooms(SMALL)
         self.run(prepare(self.rooms))
         spec = FileSpec(self.rooms.file("a.bin"))
         self.upload = self.run(self.rooms.uploads.create(LOCAL_USER, spec, None, Digests(), "request"))
@@ -64,6 +75,7 @@ class UploadMachine(RuleBasedStateMachine):
         self.known = b""  # the bytes that are persisted for sure
         self.ended = False
         self.content: bytes | None = None
+        self.steps = 0
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(work)
@@ -98,11 +110,18 @@ class UploadMachine(RuleBasedStateMachine):
         self.acknowledged = there
         return self.newest
 
-    @rule(writer=writers, back=st.integers(0, 8), data=st.binary(max_size=32), flush=st.booleans(), torn=st.booleans())
-    def take(self, writer: Writer | None, back: int, data: bytes, flush: bool, torn: bool) -> None:
+    @rule(
+        writer=writers,
+        back=st.sampled_from([0, 0, 0, 1, 8]),
+        size=st.integers(0, 32),
+        flush=st.booleans(),
+        torn=st.sampled_from([False, False, False, True]),
+    )
+    def take(self, writer: Writer | None, back: int, size: int, flush: bool, torn: bool) -> None:
         if writer is None or writer.gone:
             return
         offset = max(0, len(writer.taken) - back)
+        data = bytes((writer.epoch + place) % 251 for place in range(offset, offset + size))  # tells whose it is
         data = writer.taken[offset : offset + len(data)] + data[len(writer.taken) - offset :]  # repeats are honest
         crc32c = self.rooms.means.crc32c(data, 0) ^ torn
         try:
@@ -116,6 +135,20 @@ class UploadMachine(RuleBasedStateMachine):
             return
         assert not torn
         writer.taken = writer.taken[:offset] + data if offset + len(data) > len(writer.taken) else writer.taken
+
+    @rule(sizes=st.lists(st.integers(8, 32), min_size=1, max_size=8), flush=st.booleans())
+    def send(self, sizes: list[int], flush: bool) -> None:
+        for size in sizes:
+            self.take(self.newest, 0, size, flush and size == sizes[-1], False)
+
+    @rule(turns=st.integers(1, 20), seconds=st.sampled_from([0.0, 0.0, 2.0]))
+    def let_the_writers_work(self, turns: int, seconds: float) -> None:
+        async def wait() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self.rooms.clock.move(timedelta(seconds=seconds))
+        self.run(wait())
 
     @rule(writer=writers, beyond=st.integers(1, 9))
     def leave_a_gap(self, writer: Writer | None, beyond: int) -> None:
@@ -157,6 +190,7 @@ class UploadMachine(RuleBasedStateMachine):
         if self.newest is not None:
             self.newest.taken = self.known
 
+    @precondition(lambda self: self.steps > LONG)
     @rule(wrong_size=st.sampled_from([0, 0, 0, 1, -1]), wrong_digest=st.sampled_from([False, False, False, True]))
     def commit(self, wrong_size: int, wrong_digest: bool) -> None:
         if self.newest is not None and not self.newest.gone:
@@ -181,6 +215,7 @@ class UploadMachine(RuleBasedStateMachine):
             assert file.size == len(self.content)
             assert file.digests == Digests(self.rooms.means.crc32c(self.content, 0), blake3(self.content).hexdigest())
 
+    @precondition(lambda self: self.steps > LONG)
     @rule()
     def abort(self) -> None:
         try:
@@ -201,6 +236,10 @@ class UploadMachine(RuleBasedStateMachine):
             assert content == self.content
 
     @invariant()
+    def time_goes_by(self) -> None:
+        self.steps += 1
+
+    @invariant()
     def what_was_acknowledged_stays_persisted(self) -> None:
         if self.newest is not None and not self.ended:
             self.acknowledged = max([self.acknowledged, *(ack.persisted_size for ack in self.newest.acks)])
@@ -214,5 +253,10 @@ class UploadMachine(RuleBasedStateMachine):
             self.run(writer.writer.close())
 
 
-UploadMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-test_uploads_keep_to_the_model = UploadMachine.TestCase
+@pytest.mark.parametrize("staging", STAGING.values(), ids=STAGING)
+def test_uploads_keep_to_the_model(staging: Staging) -> None:
+    class Uploads(UploadMachine):
+        def __init__(self) -> None:
+            super().__init__(staging)
+
+    run_state_machine_as_test(Uploads, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))

@@ -7,21 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.servers import Server, running
+from tests.servers import Server
+from tests.stores import open_site
 
 from measurand.client import Catalog, Client
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("behaviours") / "store") as server:
+def shared(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over one of the sets of stores, for all tests that can share it."""
+    with open_site(stores, tmp_path_factory.mktemp("behaviours") / "store") as site, site.running() as server:
         yield server
 
 
 @pytest.fixture
-def client(shared: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the journal nor the settings of whoever runs the tests are touched."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def client(shared: Server, _own_places: None) -> Iterator[Client]:
     with Client(shared.address) as client:
         yield client
 

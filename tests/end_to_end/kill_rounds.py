@@ -17,7 +17,8 @@ from pathlib import Path
 
 from blake3 import blake3
 from tests.end_to_end.passing import Proxy, proxy
-from tests.servers import Server, start
+from tests.servers import Server
+from tests.stores import Site
 
 from measurand.client import Client
 from measurand.client.errors import NotFound
@@ -44,12 +45,12 @@ class Outcome:
     looks: int
 
 
-def server_round(folder: Path, size: int, seed: int) -> Outcome:
+def server_round(site: Site, size: int, seed: int) -> Outcome:
     """Kill the server in the middle of an upload and start it again: the same call of the client completes."""
     chance = random.Random(seed)
-    source = make_source(folder, size, seed)
+    source = make_source(site.folder.parent, size, seed)
     kills = sorted(chance.randrange(1, size) for _ in range(chance.randint(1, 3)))
-    with proxy() as passing, running(folder / "store", passing) as servers:
+    with proxy() as passing, running(site, passing) as servers:
         for position in kills:
             passing.at(position, servers.replace)
         with reader(passing.address, source) as looks, Client(passing.address) as client:
@@ -61,12 +62,12 @@ def server_round(folder: Path, size: int, seed: int) -> Outcome:
         return Outcome(len(kills), passing.sent_bytes - size, len(looks))
 
 
-def client_round(folder: Path, size: int, seed: int) -> Outcome:
+def client_round(site: Site, size: int, seed: int) -> Outcome:
     """Kill the client in the middle of an upload and run it again: it goes on where it was acknowledged."""
     chance = random.Random(seed)
-    source = make_source(folder, size, seed)
+    source = make_source(site.folder.parent, size, seed)
     position = chance.randrange(1, size)
-    with proxy() as passing, running(folder / "store", passing) as servers:
+    with proxy() as passing, running(site, passing) as servers:
         command = [
             sys.executable,
             "-m",
@@ -98,12 +99,12 @@ def check(outcome: Outcome, size: int) -> None:
 
 
 class Servers:
-    """The one server there is at a time, over one folder, behind one address."""
+    """The one server there is at a time, over the same stores, behind one address."""
 
-    def __init__(self, folder: Path, passing: Proxy) -> None:
-        self._folder = folder
+    def __init__(self, site: Site, passing: Proxy) -> None:
+        self._site = site
         self._passing = passing
-        self.current: Server = start(folder)
+        self.current: Server = site.start()
         self.count = 1
         passing.lead_to(self.current.address)
 
@@ -111,15 +112,15 @@ class Servers:
         """Kill the server and start the next one; called by the proxy, so nothing is passed on meanwhile."""
         self.current.kill()
         self._passing.cut()
-        self.current = start(self._folder)
+        self.current = self._site.start()
         self.count += 1
         self._passing.lead_to(self.current.address)
 
 
 @contextmanager
-def running(folder: Path, passing: Proxy) -> Iterator[Servers]:
+def running(site: Site, passing: Proxy) -> Iterator[Servers]:
     """Run a server with an empty dataset in it."""
-    servers = Servers(folder, passing)
+    servers = Servers(site, passing)
     try:
         with Client(servers.current.address) as client:
             client.create_catalog(CATALOG).create("killed", id=DATASET)

@@ -1,4 +1,4 @@
-"""A proxy that stands between client and server, counts what the client sends, and acts at a chosen byte."""
+"""A proxy that stands between client and servers, counts what the client sends, and acts at a chosen byte."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ class Proxy:
     """Listens on one port and passes each connection on to wherever the server is at that time.
 
     It outlives the servers, so the client keeps its address when another server takes the place of the one before.
+    Over several servers it spreads the connections, and passes over those that take none.
     """
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
-        self._target: tuple[str, int] | None = None
+        self._targets: list[tuple[str, int]] = []
+        self._turn = 0
         self._sent = 0
         self._marks: list[tuple[int, Callable[[], None]]] = []
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -36,10 +38,9 @@ class Proxy:
         with self._lock:
             return self._sent
 
-    def lead_to(self, address: str) -> None:
-        """Pass connections on to this `host:port` from now on."""
-        host, _, port = address.rpartition(":")
-        self._target = (host, int(port))
+    def lead_to(self, *addresses: str) -> None:
+        """Pass connections on to one of these `host:port` from now on."""
+        self._targets = [(host, int(port)) for host, _, port in (address.rpartition(":") for address in addresses)]
 
     def at(self, position: int, act: Callable[[], None]) -> None:
         """Call `act` once, when the client has sent so many bytes, before the last of them are passed on."""
@@ -67,16 +68,22 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            try:
-                assert self._target is not None
-                server = socket.create_connection(self._target)
-            except OSError:
+            server = self._connect()
+            if server is None:
                 client.close()  # no server there now; the client will come again
                 continue
             with self._lock:
                 self._pairs.add((client, server))
             threading.Thread(target=self._pass_up, args=(client, server), daemon=True).start()
             threading.Thread(target=self._pass_down, args=(client, server), daemon=True).start()
+
+    def _connect(self) -> socket.socket | None:
+        targets = self._targets
+        self._turn += 1
+        for offset in range(len(targets)):
+            with contextlib.suppress(OSError):
+                return socket.create_connection(targets[(self._turn + offset) % len(targets)])
+        return None
 
     def _pass_up(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.servers import running
+from tests.end_to_end import resting
+from tests.stores import DURABLE, Site
 
 from measurand.client import Catalog, Client, errors
 from measurand.v1 import files_pb2, files_pb2_grpc
@@ -96,10 +97,10 @@ def test_a_hostile_name_is_refused_and_nothing_stored(lab: Catalog, path: str) -
     assert run.files() == []
 
 
-def test_the_server_opens_no_path_that_a_client_names(tmp_path: Path) -> None:
+def test_the_server_opens_no_path_that_a_client_names(site: Site, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("not for the store")
-    with running(tmp_path / "store") as server, Client(server.address) as client:
+    with site.running() as server, Client(server.address) as client:
         run = client.create_catalog("lab").create("run")
         name = str(secret).lstrip("/")
         with pytest.raises(errors.NotFound):
@@ -107,7 +108,7 @@ def test_the_server_opens_no_path_that_a_client_names(tmp_path: Path) -> None:
         run.write_bytes(name, b"of the store")
         assert run.read_bytes(name) == b"of the store"
         assert secret.read_text() == "not for the store"
-        assert not [path for path in (tmp_path / "store").rglob("*") if "secret" in path.name]
+        assert not [path for path in site.folder.rglob("*") if "secret" in path.name]
 
 
 # -------------------------------------------------------------------------------------- one file, any bytes (IN-17)
@@ -133,17 +134,12 @@ def test_bytes_of_every_value_come_back_by_every_way(lab: Catalog, tmp_path: Pat
 # ---------------------------------------------------------------------------- a reason for each (IN-19), limits (IN-21)
 
 
-def damage(folder: Path, marked: bytes) -> int:
+def damage(site: Site, marked: bytes) -> int:
     """Turn a bit of the stored bytes that hold `marked`; returns in how many blobs."""
-    damaged = 0
-    for path in folder.rglob("*"):
-        if path.is_file() and (position := path.read_bytes().find(marked)) >= 0:
-            content = bytearray(path.read_bytes())
-            content[position] ^= 1
-            path.chmod(0o600)
-            path.write_bytes(content)
-            damaged += 1
-    return damaged
+    found = resting.holders(site, marked)
+    for key, position in found:
+        resting.flip(site, key, position)
+    return len(found)
 
 
 def results(address: str, request: files_pb2.ReadFilesRequest) -> tuple[dict[str, str], files_pb2.ReadFilesSummary]:
@@ -163,16 +159,17 @@ def results(address: str, request: files_pb2.ReadFilesRequest) -> tuple[dict[str
     return found, summary
 
 
-def test_a_damaged_file_has_its_reason_and_those_behind_it_still_come(tmp_path: Path) -> None:
-    with running(tmp_path / "store") as server, Client(server.address) as client:
+@pytest.mark.stores(*DURABLE)
+def test_a_damaged_file_has_its_reason_and_those_behind_it_still_come(site: Site, tmp_path: Path) -> None:
+    with site.running() as server, Client(server.address) as client:
         run = client.create_catalog("lab").create("run", id="run")
         mark = os.urandom(32)
         (tmp_path / "in").mkdir()
         for name, content in {"a": b"first", "b": mark, "c": b"third", "d": mark[::-1] * 40_000}.items():
             (tmp_path / "in" / name).write_bytes(content)
         run.upload_dir(tmp_path / "in")
-        assert damage(tmp_path / "store" / "blobs", mark) == 1
-        assert damage(tmp_path / "store" / "blobs", mark[::-1]) == 1
+        assert damage(site, mark) == 1
+        assert damage(site, mark[::-1]) == 1
         folder = "catalogs/lab/datasets/run/files/"
         found, summary = results(server.address, files_pb2.ReadFilesRequest(names=[folder, f"{folder}nope"]))
         assert found == {"a": "OK", "b": "IO_ERROR", "c": "OK", "d": "IO_ERROR", "nope": "NOT_FOUND"}

@@ -17,7 +17,9 @@ from blake3 import blake3
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.end_to_end import resting
 from tests.servers import Server, running
+from tests.stores import DURABLE, Site
 
 from measurand.client import Catalog, Client, File
 from measurand.client.errors import DataLoss, NotFound, StoreFull
@@ -30,15 +32,13 @@ MOST_BULK = 3 * MiB
 NAME = "catalogs/lab/datasets/run/files/"
 
 
-@pytest.fixture(autouse=True)
-def _own_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+pytestmark = pytest.mark.usefixtures("_own_places")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(site: Site) -> Iterator[Server]:
     """A server with an empty dataset in it."""
-    with running(tmp_path / "store") as server:
+    with site.running() as server:
         make_run(server)
         yield server
 
@@ -188,23 +188,10 @@ def test_small_files_and_datasets_that_find_no_room_are_refused_by_name_and_made
 # ------------------------------------------------------------------------------------------------------ damage at rest
 
 
-def blob_with(server: Server, piece: bytes) -> tuple[Path, int]:
-    """Return the one blob on the disk that holds these bytes, and where."""
-    ((path, position),) = [
-        (path, path.read_bytes().index(piece))
-        for path in (server.folder / "blobs").rglob("*")
-        if path.is_file() and piece in path.read_bytes()
-    ]
-    return path, position
-
-
-def flip(path: Path, position: int) -> None:
-    """Flip one bit."""
-    with path.open("r+b") as file:
-        file.seek(position)
-        (byte,) = file.read(1)
-        file.seek(position)
-        file.write(bytes([byte ^ 0x10]))
+def blob_with(site: Site, piece: bytes) -> tuple[str, int]:
+    """Return the one blob at rest that holds these bytes, and where."""
+    ((key, position),) = resting.holders(site, piece)
+    return key, position
 
 
 def check_lost(caught: pytest.ExceptionInfo[DataLoss], path: str) -> None:
@@ -213,16 +200,17 @@ def check_lost(caught: pytest.ExceptionInfo[DataLoss], path: str) -> None:
     assert caught.value.reason == "STORED_DATA_CORRUPT"
 
 
+@pytest.mark.stores(*DURABLE)
 def test_a_flipped_bit_in_a_large_file_is_noticed_and_what_stands_before_it_is_right(
-    server: Server, tmp_path: Path
+    site: Site, server: Server, tmp_path: Path
 ) -> None:
     data, other = noise(8 * MiB), noise(3 * MiB, 1)
     with Client(server.address) as client:
         run = client.catalog("lab").get("run")
         run.upload(data, "frames.bin")
         run.upload(other, "other.bin")
-        blob, start = blob_with(server, data)
-        flip(blob, start + 5 * MiB + 123)
+        blob, start = blob_with(site, data)
+        resting.flip(site, blob, start + 5 * MiB + 123)
         with pytest.raises(DataLoss) as caught:
             run.read_bytes("frames.bin")
         check_lost(caught, "frames.bin")
@@ -236,12 +224,15 @@ def test_a_flipped_bit_in_a_large_file_is_noticed_and_what_stands_before_it_is_r
         check_lost(caught, "frames.bin")
         assert not (tmp_path / "frames.bin").exists()
         assert run.read_bytes("other.bin") == other
-        flip(blob, start + 5 * MiB + 123)  # restored from a copy, as the error says
+        resting.flip(site, blob, start + 5 * MiB + 123)  # restored from a copy, as the error says
         assert run.download("frames.bin", tmp_path / "frames.bin").read_bytes() == data
     check_healthy(server)
 
 
-def test_a_flipped_bit_in_a_pack_of_small_files_costs_just_the_file_it_lies_in(server: Server, tmp_path: Path) -> None:
+@pytest.mark.stores(*DURABLE)
+def test_a_flipped_bit_in_a_pack_of_small_files_costs_just_the_file_it_lies_in(
+    site: Site, server: Server, tmp_path: Path
+) -> None:
     source, target = tmp_path / "logs", tmp_path / "back"
     source.mkdir()
     contents = {f"{number}.log": noise(2000, number) for number in range(20)}
@@ -250,9 +241,9 @@ def test_a_flipped_bit_in_a_pack_of_small_files_costs_just_the_file_it_lies_in(s
     with Client(server.address) as client:
         run = client.catalog("lab").get("run")
         run.upload_dir(source)
-        blob, start = blob_with(server, contents["7.log"])
-        assert blob.stat().st_size > 2000  # others lie there too
-        flip(blob, start + 1999)
+        blob, start = blob_with(site, contents["7.log"])
+        assert blob == blob_with(site, contents["8.log"])[0]  # others lie there too
+        resting.flip(site, blob, start + 1999)
         with pytest.raises(DataLoss) as caught:
             run.read_bytes("7.log")
         check_lost(caught, "7.log")
@@ -268,13 +259,16 @@ def test_a_flipped_bit_in_a_pack_of_small_files_costs_just_the_file_it_lies_in(s
     check_healthy(server)
 
 
+@pytest.mark.stores(*DURABLE)
 @pytest.mark.parametrize("size", [1000, 3 * MiB], ids=["small", "large"])
-def test_a_file_whose_blob_is_gone_is_lost_by_name_and_not_unknown(server: Server, tmp_path: Path, size: int) -> None:
+def test_a_file_whose_blob_is_gone_is_lost_by_name_and_not_unknown(
+    site: Site, server: Server, tmp_path: Path, size: int
+) -> None:
     with Client(server.address) as client:
         run = client.catalog("lab").get("run")
         run.write_bytes("gone.bin", noise(size))
         run.write_bytes("other.bin", b"other")
-        blob_with(server, noise(size))[0].unlink()
+        resting.remove(site, blob_with(site, noise(size))[0])
         with pytest.raises(DataLoss, match="are gone") as caught:
             run.read_bytes("gone.bin")
         check_lost(caught, "gone.bin")

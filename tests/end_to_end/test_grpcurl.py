@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers import Server, running
+from tests.servers import Server
+from tests.stores import open_site
 
 from measurand.v1 import catalogs_pb2, datasets_pb2, files_pb2, server_pb2
 
@@ -35,8 +36,8 @@ RUN = "catalogs/lab/datasets/run"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("grpcurl")) as server:
+def server(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with open_site(stores, tmp_path_factory.mktemp("grpcurl")) as site, site.running() as server:
         yield server
 
 

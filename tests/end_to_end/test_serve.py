@@ -24,6 +24,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.servers import Server, running, start
+from tests.stores import DURABLE, Site
 
 from measurand.v1 import (
     catalogs_pb2,
@@ -79,18 +80,23 @@ def serve(*options: str) -> subprocess.CompletedProcess[str]:
 # ------------------------------------------------------------------------------------------------------------- start
 
 
-def test_it_says_where_it_listens_where_the_data_is_and_what_to_try_next(tmp_path: Path) -> None:
-    with running(tmp_path / "store") as server:
+def test_it_says_where_it_listens_where_the_data_is_and_what_to_try_next(site: Site) -> None:
+    places = {
+        "memory": "memory: all of it is gone when the server ends",
+        "embedded": str(site.folder),
+        "fleet": " and ".join(site.options[1::2]),
+    }
+    with site.running() as server:
         first, second, third, *commands = server.printed.splitlines()
         assert re.fullmatch(r"listening on 127\.0\.0\.1:\d+", first)
-        assert second == f"data in {tmp_path / 'store'}"
+        assert second == f"data in {places[site.kind]}"
         assert third == "try next:"
         assert len(commands) == 3
         assert all(line.startswith(f"  MEASURAND_URL={server.address} measurand ") for line in commands)
 
 
-async def test_it_says_that_it_serves_and_ends_with_0(tmp_path: Path) -> None:
-    with running(tmp_path) as server:
+async def test_it_says_that_it_serves_and_ends_with_0(site: Site) -> None:
+    with site.running() as server:
         async with channel_to(server) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=60)
@@ -184,8 +190,9 @@ async def test_two_servers_serve_one_folder(tmp_path: Path) -> None:
         until(lambda: (tmp_path / "server.json").exists() and second.presence["pid"] == second.process.pid)
 
 
-async def test_metrics_tell_of_calls_and_bytes(tmp_path: Path) -> None:
-    with running(tmp_path, "--http", "127.0.0.1:0") as server:
+async def test_metrics_tell_of_calls_and_bytes(site: Site) -> None:
+    kind = {"memory": "memory", "embedded": "file", "fleet": "s3"}[site.kind]
+    with site.running("--http", "127.0.0.1:0") as server:
         async with channel_to(server) as channel:
             await make_run(channel)
             files = files_pb2_grpc.FileServiceStub(codec_channel(channel))
@@ -194,15 +201,15 @@ async def test_metrics_tell_of_calls_and_bytes(tmp_path: Path) -> None:
                 pass
         page = await asyncio.to_thread(server.page, "/metrics")
         found = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
-        assert float(found['measurand_blob_bytes_read_total{store="file"}']) >= 100_000
-        assert float(found['measurand_blob_bytes_written_total{store="file"}']) >= 100_000
+        assert float(found[f'measurand_blob_bytes_read_total{{store="{kind}"}}']) >= 100_000
+        assert float(found[f'measurand_blob_bytes_written_total{{store="{kind}"}}']) >= 100_000
         assert float(found["measurand_bytes_sent_total"]) > 100_000
         assert float(found["measurand_bytes_received_total"]) > 100_000
         assert found['measurand_calls_total{code="OK",method="/measurand.v1.FileService/PutFile",reason=""}'] == "1.0"
 
 
-async def test_log_lines_carry_the_request_id_and_no_names_of_users(tmp_path: Path) -> None:
-    with running(tmp_path, "--log-level", "debug") as server:
+async def test_log_lines_carry_the_request_id_and_no_names_of_users(site: Site) -> None:
+    with site.running("--log-level", "debug") as server:
         async with channel_to(server) as channel:
             call = catalogs_pb2_grpc.CatalogServiceStub(channel).GetCatalog
             with pytest.raises(grpc.aio.AioRpcError):
@@ -213,8 +220,8 @@ async def test_log_lines_carry_the_request_id_and_no_names_of_users(tmp_path: Pa
         assert "hush" not in server.log
 
 
-def test_a_private_server_ends_by_itself_when_its_last_client_has_gone(tmp_path: Path) -> None:
-    with running(tmp_path, "--private") as server:
+def test_a_private_server_ends_by_itself_when_its_last_client_has_gone(site: Site) -> None:
+    with site.running("--private") as server:
         assert server.presence["private"] is True
         with grpc.insecure_channel(server.address) as channel:
             call = server_pb2_grpc.ServerServiceStub(channel).KeepOpen(server_pb2.KeepOpenRequest())
@@ -223,7 +230,7 @@ def test_a_private_server_ends_by_itself_when_its_last_client_has_gone(tmp_path:
             assert server.process.poll() is None
             call.cancel()
         assert server.wait() == 0
-        assert not (tmp_path / "server.json").exists()
+        assert not (site.folder / "server.json").exists()
 
 
 # ------------------------------------------------------------------------------------------------------------- drain
@@ -235,9 +242,10 @@ def bytes_received(server: Server) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("measurand_bytes_received_total"))
 
 
-async def test_on_sigterm_a_running_upload_is_acknowledged_and_goes_on_at_the_next_server(tmp_path: Path) -> None:
+@pytest.mark.stores(*DURABLE)
+async def test_on_sigterm_a_running_upload_is_acknowledged_and_goes_on_at_the_next_server(site: Site) -> None:
     chunks = [os.urandom(MiB) for _ in range(6)]
-    first = start(tmp_path, "--http", "127.0.0.1:0")
+    first = site.start("--http", "127.0.0.1:0")
     async with channel_to(first) as channel:
         await make_run(channel)
         stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
@@ -261,7 +269,7 @@ async def test_on_sigterm_a_running_upload_is_acknowledged_and_goes_on_at_the_ne
         assert b"SHUTTING_DOWN" in trailers["grpc-status-details-bin"]
         assert persisted == 4 * MiB
         assert await asyncio.to_thread(first.wait) == 0
-    with running(tmp_path) as second:
+    with site.running() as second:
         async with channel_to(second) as channel:
             stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
             call = stub.WriteUpload()
@@ -278,9 +286,9 @@ async def test_on_sigterm_a_running_upload_is_acknowledged_and_goes_on_at_the_ne
             assert file.checksums.crc32c == google_crc32c.value(b"".join(chunks))
 
 
-async def test_a_download_that_runs_on_sigterm_comes_to_its_end(tmp_path: Path) -> None:
+async def test_a_download_that_runs_on_sigterm_comes_to_its_end(site: Site) -> None:
     data = os.urandom(MiB)
-    with running(tmp_path) as server:
+    with site.running() as server:
         async with channel_to(server) as channel:
             await make_run(channel)
             stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
@@ -298,8 +306,8 @@ async def test_a_download_that_runs_on_sigterm_comes_to_its_end(tmp_path: Path) 
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
-    with running(tmp_path) as server:
+async def test_a_second_signal_ends_it_at_once(site: Site) -> None:
+    with site.running() as server:
         async with channel_to(server) as channel:
             await make_run(channel)
             stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
@@ -334,11 +342,13 @@ def workers_of(server: Server) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
 
 
-async def test_workers_share_one_port_and_one_store_and_end_together(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "2", "--http", "127.0.0.1:0") as server:
+@pytest.mark.stores(*DURABLE)
+async def test_workers_share_one_port_and_one_store_and_end_together(site: Site) -> None:
+    with site.running("--workers", "2", "--http", "127.0.0.1:0") as server:
         workers = workers_of(server)
         assert len(workers) == 2
-        assert server.presence["address"] == server.address
+        if site.kind == "embedded":  # else nothing is kept in the folder by which to find them
+            assert server.presence["address"] == server.address
         assert len(await instances_of(server, 2)) == 2
         async with channel_to(server) as channel:
             await make_run(channel)
@@ -352,8 +362,9 @@ async def test_workers_share_one_port_and_one_store_and_end_together(tmp_path: P
         assert not any(worker.is_running() for worker in workers)
 
 
-async def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
-    with running(tmp_path, "--workers", "2") as server:
+@pytest.mark.stores(*DURABLE)
+async def test_a_worker_that_dies_is_started_again(site: Site) -> None:
+    with site.running("--workers", "2") as server:
         before = {worker.pid for worker in workers_of(server)}
         killed = before.copy().pop()
         os.kill(killed, signal.SIGKILL)

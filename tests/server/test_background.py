@@ -81,3 +81,71 @@ async def test_the_servers_of_a_fleet_do_not_all_come_at_once() -> None:
     await asyncio.wait_for(both.wait(), 10)
     assert order[0] == "early"
     await asyncio.gather(late.stop(), early.stop())
+
+
+class Never:
+    """A lease that another has, until it is free."""
+
+    seconds = 0.003
+
+    def __init__(self) -> None:
+        self.is_free = False
+        self.is_held = False
+        self.released = 0
+
+    async def try_hold(self) -> bool:
+        self.is_held = self.is_free
+        return self.is_held
+
+    async def release(self) -> None:
+        self.released += 1
+
+
+async def test_shared_jobs_run_only_while_the_lease_is_held() -> None:
+    lease = Never()
+    own, shared, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        own.set()
+
+    async def work_for_all() -> None:
+        assert lease.is_held
+        shared.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    jobs = [Job("own", 0.0, work), Job("for all", 0.0, work_for_all, shared=True)]
+    background = Background(jobs, lease=lease)  # type: ignore[arg-type]  # what it uses of one
+    background.start()
+    await asyncio.wait_for(own.wait(), 10)
+    led = [background.is_leading]
+    lease.is_free = True
+    await asyncio.wait_for(shared.wait(), 10)
+    assert [*led, background.is_leading] == [False, True]
+    lease.is_free = False
+    await asyncio.wait_for(ended.wait(), 10)
+    lease.is_free = True
+    shared.clear()
+    await asyncio.wait_for(shared.wait(), 10)
+    await background.stop()
+    assert lease.released == 1
+
+
+async def test_a_job_that_takes_no_notice_of_being_cancelled_is_cancelled_again() -> None:
+    started, notices = asyncio.Event(), []
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            notices.append("missed")
+        await asyncio.Event().wait()
+
+    background = Background([Job("deaf", 0.0, work)])
+    background.start()
+    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(background.stop(), 10)
+    assert notices == ["missed"]

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from measurand.server.config import Address, Config, ConfigError, LimitSettings, Place, load
+from measurand.server.config import (
+    BLOB_KINDS,
+    DOCUMENT_KINDS,
+    Address,
+    Config,
+    ConfigError,
+    LimitSettings,
+    Place,
+    load,
+    parse_place,
+)
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs/measurand.toml"
 
@@ -49,8 +59,8 @@ def test_a_variable_can_name_the_file(tmp_path: Path, monkeypatch: pytest.Monkey
         ('listen = "127.0.0.1:70000"', "is no HOST:PORT"),
         ("workers = 0", "measurand.toml: workers: Input should be greater than or equal to 1"),
         ("this is no toml", "measurand.toml: Expected '='"),
-        ('documents = "postgres://x"', "is not of the form sqlite:///FOLDER/FILE or memory:"),
-        ('blobs = "s3://bucket"', "is not of the form file:///FOLDER or memory:"),
+        ('documents = "postgres://x"', "is not of the form sqlite:///FOLDER/FILE or mongodb://HOST"),
+        ('blobs = "s3:///bucket"', "is not of the form file:///FOLDER or s3://BUCKET/PREFIX"),
         ('[limits]\nblob_grace = "-1h"', "limits.blob_grace"),
     ],
 )
@@ -132,9 +142,39 @@ def test_durations_may_be_written_with_a_unit(tmp_path: Path) -> None:
 def test_the_example_names_every_setting_and_shows_the_default(tmp_path: Path) -> None:
     text = EXAMPLE.read_text()
     shown = re.findall(r"^# (\w+) = ", text, re.MULTILINE)
-    assert set(shown) == (Config.model_fields.keys() - {"limits"}) | LimitSettings.model_fields.keys()
+    assert set(shown) == (Config.model_fields.keys() - {"limits", "tracing"}) | LimitSettings.model_fields.keys() | {
+        "endpoint"
+    }
     opened = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
     config, default = load({}, write(tmp_path, opened)), load({})
     of_this_machine = {"data", "documents", "blobs"}
     for name in Config.model_fields.keys() - of_this_machine:
         assert getattr(config, name) == getattr(default, name), name
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "shown"),
+    [
+        ("mongodb://h1,h2/lab?replicaSet=rs0", "mongodb", "mongodb://h1,h2/lab?replicaSet=rs0"),
+        ("mongodb://ann:s3cret%40x@h1/lab", "mongodb", "mongodb://ann:…@h1/lab"),
+        ("mongodb+srv://ann:secret@cluster.example/lab", "mongodb", "mongodb+srv://ann:…@cluster.example/lab"),
+        ("s3://bucket/prefix?endpoint=http://h:9000", "s3", "s3://bucket/prefix?endpoint=http://h:9000"),
+        ("file:///data/a%20b", "file", "file:///data/a b"),
+    ],
+)
+def test_a_place_is_shown_without_its_password_and_written_with_it(url: str, kind: str, shown: str) -> None:
+    place = parse_place(url, *BLOB_KINDS, *DOCUMENT_KINDS)
+    assert (place.kind, str(place), place.written) == (kind, shown, url)
+    assert "secret" not in repr(place) and "s3cret" not in repr(place)
+
+
+@pytest.mark.parametrize("url", ["mongodb:", "mongodb://", "s3:bucket", "http://h", "sqlite://h/x", "mongodb://[::1"])
+def test_a_url_that_names_no_place_is_refused_with_the_forms_there_are(url: str) -> None:
+    with pytest.raises(ValueError, match="is not of the form sqlite:///FOLDER/FILE or mongodb://HOST"):
+        parse_place(url, *DOCUMENT_KINDS)
+
+
+def test_a_refused_url_does_not_tell_its_password() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load({"documents": "postgres://ann:secret@h/lab"})
+    assert "secret" not in str(refused.value)

@@ -77,9 +77,9 @@ async def test_what_a_killed_server_left_is_overwritten(tmp_path: Path) -> None:
 async def test_a_document_store_keeps_the_id_of_its_deployment(tmp_path: Path) -> None:
     ids = []
     for name in ("one", "one", "other"):
-        store, deployment_id = await open_documents(Place("sqlite", tmp_path / f"{name}.sqlite"))
-        await store.close()
-        ids.append(deployment_id)
+        opened = await open_documents(Place("sqlite", tmp_path / f"{name}.sqlite"))
+        await opened.store.close()
+        ids.append(opened.deployment_id)
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -87,12 +87,12 @@ async def test_the_blobs_of_another_document_store_are_refused(tmp_path: Path) -
     with make_threads("test") as threads:
         means = make_means(threads)
         place = Place("file", tmp_path)
-        blobs = await open_blobs(place, "01A", means, in_threads(threads), Metrics())
+        blobs = (await open_blobs(place, "01A", means, in_threads(threads), Metrics())).store
         await blobs.put("kept/a", [b"abc"])
         await blobs.close()
         with pytest.raises(ConfigError, match="another document store"):
             await open_blobs(place, "01B", means, in_threads(threads), Metrics())
-        again = await open_blobs(place, "01A", means, in_threads(threads), Metrics())
+        again = (await open_blobs(place, "01A", means, in_threads(threads), Metrics())).store
         assert (await again.stat("kept/a")).size == 3
         assert "measured(checked(local(" in repr(again)
         await again.close()

@@ -57,6 +57,7 @@ class Probed:
     listener: Listener
     metrics: Metrics
     channel: grpc.aio.Channel
+    address: Address
 
     @property
     def stub(self) -> server_pb2_grpc.ServerServiceAsyncStub:
@@ -96,7 +97,7 @@ async def probing(
     listener = Listener([("measurand.v1.ServerService", adder)], calls, limits=Limits(), max_streams=100)
     address = await listener.start(Address("127.0.0.1", 0))
     async with grpc.aio.insecure_channel(str(address)) as channel:
-        yield Probed(probe, calls, listener, metrics, channel)
+        yield Probed(probe, calls, listener, metrics, channel, address)
     await listener.stop(0)
 
 

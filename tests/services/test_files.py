@@ -92,6 +92,7 @@ async def test_a_deleted_file_is_gone_and_deleting_again_changes_nothing(stub: S
     request = files_pb2.DeleteFileRequest(name=f"{FILES}/a")
     await stub.DeleteFile(request)
     await stub.DeleteFile(request)
+    await stub.DeleteFile(files_pb2.DeleteFileRequest(name=f"{FILES}/a", if_generation=old.generation))
     for generation in (0, old.generation):
         get = files_pb2.GetFileRequest(name=f"{FILES}/a", generation=generation)
         assert await refused(stub.GetFile(get)) == "RESOURCE_NOT_FOUND"

@@ -182,7 +182,7 @@ async def test_calls_are_counted_by_method_code_and_reason() -> None:
         page = probed.metrics.page().decode()
     method = "/measurand.v1.ServerService/GetCapabilities"
     assert f'measurand_calls_total{{code="RESOURCE_EXHAUSTED",method="{method}",reason="SERVER_BUSY"}} 1.0' in page
-    assert "measurand_calls_running 0.0" in page
+    assert f'measurand_calls_running{{method="{method}"}} 0.0' in page
 
 
 async def test_a_call_is_one_line_of_the_log_for_debugging(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,8 @@ CORE_MAY_IMPORT = {"measurand.wire.errors", "measurand.wire.documents"}
 # moment to ask whether it is needed at all.
 OWNERS = {
     "blake3": ("measurand.client", "measurand.server"),
+    "botocore": ("measurand.storage.blobs.s3",),
+    "bson": ("measurand.storage.documents.mongo",),
     "click": ("measurand.cli", "measurand.server"),
     "google": ("measurand.v1", "measurand.wire", "measurand.services", "measurand.server", "measurand.client"),
     "google_crc32c": ("measurand.client", "measurand.server", "measurand.storage.blobs.checked"),
@@ -21,11 +23,13 @@ OWNERS = {
     "grpc_health": ("measurand.server",),
     "grpc_reflection": ("measurand.server",),
     "numpy": ("measurand.client",),
+    "opentelemetry": ("measurand.server.tracing",),
     "pandas": ("measurand.client",),
     "platformdirs": ("measurand.client", "measurand.cli", "measurand.server"),
     "prometheus_client": ("measurand.server",),
     "pydantic": ("measurand.server.config",),
     "pydantic_settings": ("measurand.server.config",),
+    "pymongo": ("measurand.storage.documents.mongo",),
     "re2": ("measurand.server",),
     "rich": ("measurand.cli", "measurand.client"),
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tests.conformance.test_blobs import content
-from tests.faults import Failing, Full
+from tests.faults import Chopped, Failing, Full
+from tests.flaky import Fault, Flaky
+from tests.parted import Parted
 
 from measurand.storage.blobs.memory import Memory
 from measurand.wire.errors import StoreFull, Unavailable
@@ -53,3 +57,46 @@ async def test_full_gives_back_what_finish_cuts_off() -> None:
     await store.finish("a", 5)
     await store.finish("a", 5)
     assert store.room_bytes == 5
+
+
+@pytest.mark.parametrize(("fault", "is_there"), [("before", False), ("after", True)])
+async def test_flaky_fails_before_or_after_the_effect(fault: Fault, is_there: bool) -> None:
+    inner = Memory()
+    faults = iter([fault])
+    store = Flaky(inner, plan=lambda verb: next(faults, None) if verb == "put" else None)
+    with pytest.raises(Unavailable):
+        await store.put("a", [b"x"])
+    assert [blob.key async for blob in inner.scan()] == ["a"] * is_there
+    await store.put("b", [b"x"])
+
+
+async def test_flaky_breaks_off_behind_what_it_has_given_out() -> None:
+    faults: Iterator[Fault | None] = iter([None, "after"])
+    store = Flaky(Chopped(Memory(), chunk_bytes=2), plan=lambda verb: next(faults) if verb == "open" else None)
+    blob = await store.put("a", [b"123456"])
+    chunks = store.open(blob)
+    assert [await anext(chunks), await anext(chunks)] == [b"12", b"34"]
+    with pytest.raises(Unavailable):
+        await anext(chunks)
+
+
+async def test_parted_hands_on_whole_parts_and_the_rest_only_when_it_must() -> None:
+    inner = Memory()
+    store = Parted(inner, part_bytes=10)
+    stage = await store.stage("a")
+
+    async def there() -> int:
+        (blob,) = [blob async for blob in inner.scan()]
+        return blob.size
+
+    await stage.append([b"x" * 7])
+    assert (await stage.persist(whole=False), await there()) == (0, 0)
+    await stage.append([b"x" * 7])
+    assert (await stage.persist(whole=False), await there()) == (10, 10)
+    assert (await stage.persist(), await there()) == (14, 14)
+    await stage.append([b"x" * 5])
+    assert (await stage.persist(whole=False), await there()) == (14, 14)
+    await stage.append([b"x" * 5])
+    assert (await stage.persist(whole=False), await there()) == (20, 20)
+    await stage.close()
+    assert (await store.finish("a", 20)).size == 20

@@ -12,7 +12,7 @@ from measurand.client._sync.datasets import Dataset
 from measurand.client._sync.found import Found
 from measurand.client._sync.watching import Change
 from measurand.client._version import __version__
-from measurand.client.results import DownloadResult, File, NewDataset, Revision, UploadResult
+from measurand.client.results import DownloadResult, File, FileLocation, NewDataset, Revision, UploadResult
 from measurand.wire.documents import SmallArray, Timestamp
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Dataset",
     "DownloadResult",
     "File",
+    "FileLocation",
     "Found",
     "NewDataset",
     "Revision",

@@ -116,6 +116,7 @@ LIST_UPLOADS = _plain(f"{_FILES}/ListUploads", files.ListUploadsRequest, files.L
 WRITE_UPLOAD = _bulk_up(f"{_FILES}/WriteUpload", files.WriteUploadRequest, files.WriteUploadResponse, _STREAM)
 COMMIT_UPLOAD = _plain(f"{_FILES}/CommitUpload", files.CommitUploadRequest, files.File, _CHANGE)
 ABORT_UPLOAD = _plain(f"{_FILES}/AbortUpload", files.AbortUploadRequest, Empty, _CHANGE)
+LOCATE_FILE = _plain(f"{_FILES}/LocateFile", files.LocateFileRequest, files.FileLocation)
 GET_FILE = _plain(f"{_FILES}/GetFile", files.GetFileRequest, files.File)
 LIST_FILES = _plain(f"{_FILES}/ListFiles", files.ListFilesRequest, files.ListFilesResponse)
 COPY_FILE = _plain(f"{_FILES}/CopyFile", files.CopyFileRequest, files.File, _CHANGE)

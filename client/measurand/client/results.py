@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from measurand.client import names
 from measurand.v1 import datasets_pb2, files_pb2
 from measurand.wire.errors import MeasurandError
 
-__all__ = ["DownloadResult", "File", "NewDataset", "Revision", "UploadResult", "time_of"]
+__all__ = ["DownloadResult", "File", "FileLocation", "NewDataset", "Revision", "UploadResult", "time_of"]
 
 
 def time_of(message: Any, name: str) -> datetime | None:
@@ -82,6 +82,31 @@ class File:
             is_superseded=message.superseded,
             dataset=message.name.split("/")[3],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class FileLocation:
+    """Where the bytes of a file lie.
+
+    Parameters
+    ----------
+    file : File
+        What is known about it; check what you read by its `crc32c` or `blake3`.
+    spans : sequence of (str, int)
+        URLs for GET, in order, and how many bytes from the start of each belong to the file.
+    expires : datetime
+        Until when the URLs are good.
+    """
+
+    file: File
+    spans: Sequence[tuple[str, int]]
+    expires: datetime | None
+
+    @classmethod
+    def of(cls, message: files_pb2.FileLocation) -> FileLocation:
+        """Return the location that a message tells of."""
+        spans = tuple((span.url, span.size) for span in message.spans)
+        return cls(File.of(message.file), spans, time_of(message, "expire_time"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,11 @@ class FileServiceStub:
                 request_serializer=measurand_dot_v1_dot_files__pb2.ReadFileChunkRequest.SerializeToString,
                 response_deserializer=measurand_dot_v1_dot_files__pb2.ReadFileResponse.FromString,
                 _registered_method=True)
+        self.LocateFile = channel.unary_unary(
+                '/measurand.v1.FileService/LocateFile',
+                request_serializer=measurand_dot_v1_dot_files__pb2.LocateFileRequest.SerializeToString,
+                response_deserializer=measurand_dot_v1_dot_files__pb2.FileLocation.FromString,
+                _registered_method=True)
         self.ReadFiles = channel.unary_stream(
                 '/measurand.v1.FileService/ReadFiles',
                 request_serializer=measurand_dot_v1_dot_files__pb2.ReadFilesRequest.SerializeToString,
@@ -267,6 +272,16 @@ class FileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LocateFile(self, request, context):
+        """Tells where the bytes of a file lie, for readers that can reach the store themselves: URLs for GET, also of ranges,
+        that are good for a while and need no token. The server is not asked for the bytes, so check them by `file.checksums`.
+        Errors: NOT_FOUND, UNIMPLEMENTED / FEATURE_DISABLED where the operator has not allowed it or the store has no URLs,
+        FAILED_PRECONDITION / STATE_WRONG for a small file, whose object holds others as well.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadFiles(self, request, context):
         """Streams many files and whole folders, one after the other. Every file asked for ends in exactly one result, and the
         stream ends in a summary; a stream without one was cut. Unary twin: ListFiles and ReadFileChunk.
@@ -357,6 +372,11 @@ def add_FileServiceServicer_to_server(servicer, server):
                     servicer.ReadFileChunk,
                     request_deserializer=measurand_dot_v1_dot_files__pb2.ReadFileChunkRequest.FromString,
                     response_serializer=measurand_dot_v1_dot_files__pb2.ReadFileResponse.SerializeToString,
+            ),
+            'LocateFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.LocateFile,
+                    request_deserializer=measurand_dot_v1_dot_files__pb2.LocateFileRequest.FromString,
+                    response_serializer=measurand_dot_v1_dot_files__pb2.FileLocation.SerializeToString,
             ),
             'ReadFiles': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadFiles,
@@ -799,6 +819,33 @@ class FileService:
             '/measurand.v1.FileService/ReadFileChunk',
             measurand_dot_v1_dot_files__pb2.ReadFileChunkRequest.SerializeToString,
             measurand_dot_v1_dot_files__pb2.ReadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LocateFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/measurand.v1.FileService/LocateFile',
+            measurand_dot_v1_dot_files__pb2.LocateFileRequest.SerializeToString,
+            measurand_dot_v1_dot_files__pb2.FileLocation.FromString,
             options,
             channel_credentials,
             insecure,

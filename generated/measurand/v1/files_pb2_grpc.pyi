@@ -103,6 +103,12 @@ class FileServiceStub:
     """
     ReadFileChunk: _grpc.UnaryUnaryMultiCallable[_files_pb2.ReadFileChunkRequest, _files_pb2.ReadFileResponse]
     """Reads at most 2 MiB of a file. Errors: as ReadFile."""
+    LocateFile: _grpc.UnaryUnaryMultiCallable[_files_pb2.LocateFileRequest, _files_pb2.FileLocation]
+    """Tells where the bytes of a file lie, for readers that can reach the store themselves: URLs for GET, also of ranges,
+    that are good for a while and need no token. The server is not asked for the bytes, so check them by `file.checksums`.
+    Errors: NOT_FOUND, UNIMPLEMENTED / FEATURE_DISABLED where the operator has not allowed it or the store has no URLs,
+    FAILED_PRECONDITION / STATE_WRONG for a small file, whose object holds others as well.
+    """
     ReadFiles: _grpc.UnaryStreamMultiCallable[_files_pb2.ReadFilesRequest, _files_pb2.ReadFilesResponse]
     """Streams many files and whole folders, one after the other. Every file asked for ends in exactly one result, and the
     stream ends in a summary; a stream without one was cut. Unary twin: ListFiles and ReadFileChunk.
@@ -182,6 +188,12 @@ class FileServiceAsyncStub(FileServiceStub):
     """
     ReadFileChunk: _aio.UnaryUnaryMultiCallable[_files_pb2.ReadFileChunkRequest, _files_pb2.ReadFileResponse]  # type: ignore[assignment]
     """Reads at most 2 MiB of a file. Errors: as ReadFile."""
+    LocateFile: _aio.UnaryUnaryMultiCallable[_files_pb2.LocateFileRequest, _files_pb2.FileLocation]  # type: ignore[assignment]
+    """Tells where the bytes of a file lie, for readers that can reach the store themselves: URLs for GET, also of ranges,
+    that are good for a while and need no token. The server is not asked for the bytes, so check them by `file.checksums`.
+    Errors: NOT_FOUND, UNIMPLEMENTED / FEATURE_DISABLED where the operator has not allowed it or the store has no URLs,
+    FAILED_PRECONDITION / STATE_WRONG for a small file, whose object holds others as well.
+    """
     ReadFiles: _aio.UnaryStreamMultiCallable[_files_pb2.ReadFilesRequest, _files_pb2.ReadFilesResponse]  # type: ignore[assignment]
     """Streams many files and whole folders, one after the other. Every file asked for ends in exactly one result, and the
     stream ends in a summary; a stream without one was cut. Unary twin: ListFiles and ReadFileChunk.
@@ -354,6 +366,18 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_files_pb2.ReadFileResponse, _abc.Awaitable[_files_pb2.ReadFileResponse]]:
         """Reads at most 2 MiB of a file. Errors: as ReadFile."""
+
+    @_abc_1.abstractmethod
+    def LocateFile(
+        self,
+        request: _files_pb2.LocateFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_files_pb2.FileLocation, _abc.Awaitable[_files_pb2.FileLocation]]:
+        """Tells where the bytes of a file lie, for readers that can reach the store themselves: URLs for GET, also of ranges,
+        that are good for a while and need no token. The server is not asked for the bytes, so check them by `file.checksums`.
+        Errors: NOT_FOUND, UNIMPLEMENTED / FEATURE_DISABLED where the operator has not allowed it or the store has no URLs,
+        FAILED_PRECONDITION / STATE_WRONG for a small file, whose object holds others as well.
+        """
 
     @_abc_1.abstractmethod
     def ReadFiles(

@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from measurand.core.file_documents import FILES, SUPERSEDED
-from measurand.core.filters.tree import Compare
 from measurand.core.limits import Limits
 from measurand.core.means import Means
+from measurand.core.naming import is_named
 from measurand.core.ports import BlobStore, DocumentStore, StoredBlob
-from measurand.core.uploads import UPLOADS
-from measurand.core.view import Scalar
 
 __all__ = ["Collected", "Collector"]
-
-NAMING = (FILES, UPLOADS, SUPERSEDED)
-"""The collections whose documents name blobs, at the path `blob` of their view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +51,7 @@ class Collector:
         suspects: dict[str, float] = {}
         async for blob in self._blobs.scan():
             scanned += 1
-            if self._means.now() - blob.modified_time < self._grace or await self._is_named(blob.key):
+            if self._means.now() - blob.modified_time < self._grace or await is_named(self._documents, blob.key):
                 continue
             orphans += 1
             seen = self._suspects.get(blob.key)
@@ -69,13 +63,6 @@ class Collector:
             await asyncio.sleep(0)
         self._suspects = suspects
         return Collected(scanned, orphans, removed, removed_bytes)
-
-    async def _is_named(self, key: str) -> bool:
-        named = Compare("blob", "=", Scalar("s", key))
-        for collection in NAMING:
-            if await self._documents.count(collection, where=named, most=1):
-                return True
-        return False
 
     async def _remove(self, blob: StoredBlob) -> None:
         await (self._blobs.discard(blob.key) if blob.staged else self._blobs.delete(blob.key))

@@ -45,13 +45,20 @@ class Counters:
         self._documents = documents
         self._reader = MetadataReader(means, limits)
         self._means = means
+        self._right_at: float | None = None
+
+    def lag(self) -> float | None:
+        """Return how many seconds ago the last moment was that all counts are right for; None: not known yet."""
+        return None if self._right_at is None else self._means.monotonic() - self._right_at
 
     async def run(self) -> None:
         """Follow the changes until it is cancelled. What a store raises ends it; starting it again loses nothing."""
+        self._right_at = None
         while True:
             newest = await self._documents.changes(FILES, after=None)
             started = self._means.monotonic()
             await self.run_once()
+            self._right_at = started
             took = self._means.monotonic() - started
             await asyncio.sleep(min(max(REST * took, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS))
             await self._documents.changes(FILES, after=newest.token, limit=1, wait_seconds=IDLE_SECONDS)

@@ -32,6 +32,7 @@ __all__ = [
     "is_purging",
     "note_of",
     "purging_document",
+    "purging_view",
     "recounted_document",
     "require_shown",
     "revision_of",
@@ -234,7 +235,12 @@ def require_shown(
 def purging_document(document: Document, now: datetime) -> Document:
     """Return the document that hides a dataset for good while its parts are removed."""
     body = {**document.body, "purging": True}
-    return Document(document.key, document.scope, body, "", entries(deleted=now, purges=now))
+    return Document(document.key, document.scope, body, "", purging_view(now))
+
+
+def purging_view(since: datetime) -> View:
+    """Return what a dataset can be found by while it is being purged: as one whose time is over."""
+    return entries(deleted=since, purges=since)
 
 
 def is_purging(document: Document) -> bool:

@@ -230,9 +230,12 @@ class Datasets:
             ETAG_MISMATCH: the dataset is not at `etag`.
         """
         await self._catalogs.require(principal, name.parent)
+        is_begun = False
         while True:
             current = await self._documents.fetch(DATASETS, str(name))
             if current is None:
+                if is_begun:  # somebody else, such as the work in the background, has come to the end of it
+                    return
                 raise not_found(name)
             if not is_purging(current):  # else a purge was cut short: finish it
                 dataset = dataset_of(current)
@@ -243,6 +246,7 @@ class Datasets:
                     )
             if await self._purging.purge_at(name, current):
                 return
+            is_begun = True
 
     async def purge_expired(self) -> int:
         """Remove the deleted datasets and catalogs whose time is over, and return how many. For a background job.

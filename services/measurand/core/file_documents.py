@@ -12,7 +12,7 @@ from measurand.core.names import FileName, parse_file
 from measurand.core.ports import Document, Json
 from measurand.core.requests import check_request_id, fingerprint
 from measurand.core.times import from_microseconds, microseconds
-from measurand.core.view import Entry, Scalar
+from measurand.core.view import Entry, Scalar, View
 from measurand.wire.errors import InvalidArgument
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "request_of",
     "superseded_document",
     "superseded_key",
+    "superseded_view",
 ]
 
 FILES = "files"
@@ -197,11 +198,19 @@ def superseded_key(name: FileName, generation: int) -> str:
 
 def superseded_document(file: File, now: datetime, window: timedelta) -> Document:
     """Return the document that keeps a generation which is about to be replaced."""
+    expires = microseconds(now + window)
+    body = {**file_to_json(file), "expires": expires}
+    key = superseded_key(file.name, file.generation)
+    return Document(key, str(file.name.parent), body, view=superseded_view(file, expires))
+
+
+def superseded_view(file: File, expires: int) -> View:
+    """Return what a generation that was replaced can be found by."""
     blobs = dict.fromkeys(extent.blob.key for extent in file.extents)
     view = [
-        Entry("expires", Scalar("t", microseconds(now + window))),
+        Entry("expires", Scalar("t", expires)),
         *(Entry("blob", Scalar("s", key), in_list=True) for key in blobs),
     ]
     if file.request:
         view.append(Entry("request", Scalar("s", file.request.partition(" ")[0])))
-    return Document(superseded_key(file.name, file.generation), str(file.name.parent), file_to_json(file), view=view)
+    return view

@@ -186,7 +186,7 @@ class Files:
         for _ in range(self._limits.max_retries):
             current = await self._documents.fetch(FILES, str(name))
             newest = file_of(current) if current else None
-            if newest is not None or if_generation:
+            if newest is not None:  # else it is gone, perhaps by this very call, whose answer was lost
                 self.check_generation(spec, newest)
             if current is None or newest is None or generation not in (0, newest.generation):
                 break

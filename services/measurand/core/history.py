@@ -17,10 +17,10 @@ from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.ports import Document, DocumentStore, Order
 from measurand.core.requests import Request, is_repeat
-from measurand.core.view import Entry, Scalar
+from measurand.core.view import Entry, Scalar, View
 from measurand.wire.errors import Contention
 
-__all__ = ["Decide", "History", "integer"]
+__all__ = ["Decide", "History", "archived_view", "integer"]
 
 Decide = Callable[[Document], Awaitable[Document | None]]
 """Makes of the present document its successor, with the next API revision in its body. None: nothing is to change."""
@@ -130,7 +130,8 @@ class History:
             self._archive,
             scopes=[current.key],
             where=Compare("stored", "<=", Scalar("n", stored)),
-            order=[Order("stored", descending=True, required=True)],
+            # In a copied store all that was archived before has the same `stored`.
+            order=[Order("stored", descending=True, required=True), Order("revision", descending=True, required=True)],
             limit=1,
         )
         return _restored(found[0].document, current) if found and _is_of(found[0].document, current) else None
@@ -158,6 +159,18 @@ class History:
             await self._documents.replace(self._archive, past, expected_revision=kept.revision)
 
 
+def archived_view(body: Mapping[str, Any]) -> View:
+    """Return what a past document can be found by."""
+    view = [
+        Entry("revision", Scalar("n", integer(body, "revision"))),
+        Entry("stored", Scalar("n", integer(body, "stored"))),
+    ]
+    request = body.get("request")
+    if isinstance(request, Mapping):
+        view.append(Entry("request", Scalar("s", str(request["id"]))))
+    return view
+
+
 def _is_of(past: Document, present: Document) -> bool:
     """Tell whether a past document is of this one, not of one with its name that was purged."""
     return past.body["created"] == present.body["created"]
@@ -169,14 +182,5 @@ def _restored(past: Document, present: Document) -> Document:
 
 
 def _archived(current: Document) -> Document:
-    body = current.body
-    view = [
-        Entry("revision", Scalar("n", integer(body, "revision"))),
-        Entry("stored", Scalar("n", integer(body, "stored"))),
-    ]
-    request = body.get("request")
-    if isinstance(request, Mapping):
-        view.append(Entry("request", Scalar("s", str(request["id"]))))
-    return Document(
-        key=f"{current.key}/revisions/{body['revision']}", scope=current.key, body=body, text=current.text, view=view
-    )
+    key = f"{current.key}/revisions/{current.body['revision']}"
+    return Document(key, current.key, current.body, current.text, archived_view(current.body))

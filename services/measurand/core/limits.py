@@ -9,6 +9,7 @@ __all__ = ["Limits"]
 
 KiB = 1024
 MiB = 1024 * KiB
+GiB = 1024 * MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Limits:
     persist_bytes: int = 2 * MiB
     """Persist and acknowledge at least this often."""
     persist_seconds: float = 1.0
+    piece_bytes: int = 32 * GiB
+    """Largest blob that an upload is written into; then it goes on in another. S3 takes 10,000 parts for each."""
     max_wait: timedelta = timedelta(seconds=30)
     """Longest wait of a Poll call."""
     heartbeat: timedelta = timedelta(seconds=30)

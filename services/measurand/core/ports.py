@@ -106,11 +106,16 @@ class Stage(Protocol):
         """Take the next bytes. They are kept for sure only after `persist`."""
         ...
 
-    async def persist(self) -> int:
-        """Make all that was appended before the call durable, and return how many bytes that is.
+    async def persist(self, *, whole: bool = True) -> int:
+        """Make what was appended before the call durable, and return how many bytes from the start are.
 
         May run while `append` goes on. Durable means that it survives the loss of the process and of the machine's
         power, and that `BlobStore.finish` of any process finds it.
+
+        Parameters
+        ----------
+        whole : bool
+            True: all of it. False: a store that writes in parts may keep back what does not fill one.
         """
         ...
 

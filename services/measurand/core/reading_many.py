@@ -14,7 +14,15 @@ from measurand.core.names import DatasetName, FileName, parse_dataset, parse_fil
 from measurand.core.ports import Blob, BlobStore, Buffer, DocumentStore, Position
 from measurand.core.principal import Principal
 from measurand.core.reading import Reading
-from measurand.wire.errors import DataLoss, MeasurandError, NameInvalid, NotFound, PermissionDenied, TooLarge
+from measurand.wire.errors import (
+    DataLoss,
+    MeasurandError,
+    NameInvalid,
+    NotFound,
+    PermissionDenied,
+    TooLarge,
+    Unavailable,
+)
 
 __all__ = ["Frame", "Quota", "ReadingMany", "Result"]
 
@@ -110,6 +118,8 @@ class ReadingMany:
         ------
         TooLarge
             TOO_LARGE: more than 10,000 names. (Faults of single files are their results.)
+        Unavailable
+            STORE_UNAVAILABLE: the store does not answer.
         """
         if len(names) > MAX_NAMES:
             raise TooLarge(f"{len(names)} names; the most is {MAX_NAMES}", limit=MAX_NAMES, actual=len(names))
@@ -229,6 +239,8 @@ class ReadingMany:
         )
         try:
             pieces = [chunk async for chunk in self._blobs.open(span.blob, span.offset, span.size)]
+        except Unavailable:  # no fault of these files: the stream ends, and the caller asks for the rest again
+            raise
         except MeasurandError:
             # One by one, so that each gets the result that it deserves.
             for name, file in files:
@@ -253,6 +265,8 @@ class ReadingMany:
                 yield Frame(label, header, part.data, part.crc32c)
                 label, header = "", None  # type: ignore[assignment]  # only the first frame names the file
             yield Frame(label, header, result=Result.OK)
+        except Unavailable:
+            raise
         except NotFound as error:
             yield Frame(label, header, result=Result.CHANGED, message=error.message)
         except MeasurandError as error:

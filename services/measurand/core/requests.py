@@ -17,13 +17,24 @@ from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.ports import Document, DocumentStore, Json
 from measurand.core.times import microseconds
-from measurand.core.view import Entry, Scalar
+from measurand.core.view import Entry, Scalar, View
 from measurand.wire.errors import Contention, InvalidArgument, MeasurandError, RequestIdReused
 
-__all__ = ["Request", "RequestIds", "check_request_id", "fingerprint", "is_repeat", "make_request"]
+__all__ = [
+    "REQUESTS",
+    "Request",
+    "RequestIds",
+    "check_request_id",
+    "fingerprint",
+    "fixed_view",
+    "is_repeat",
+    "make_request",
+]
+
+REQUESTS = "requests"
+"""The collection of what requests fixed the ids of: key the parent and the request's id, scope the parent."""
 
 MAX_REQUEST_ID = 64
-_REQUESTS = "requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,11 @@ def is_repeat(request: Request, kept: Json, now: datetime) -> bool:
     return True
 
 
+def fixed_view(expires: int) -> View:
+    """Return what a document of `REQUESTS` can be found by."""
+    return [Entry("expires", Scalar("t", expires))]
+
+
 class RequestIds:
     """What requests fixed the ids of, in a collection of its own."""
 
@@ -117,7 +133,7 @@ class RequestIds:
         Durable when it returns. In the place of an id stands RequestIdReused where another request has the same id.
         """
         new = [_document(parent, request, value) for request, value in zip(requests, proposed, strict=True)]
-        stored = await self._documents.insert_many(_REQUESTS, new)
+        stored = await self._documents.insert_many(REQUESTS, new)
         fixed: list[str | MeasurandError] = []
         for request, value, document, is_new in zip(requests, proposed, new, stored, strict=True):
             if is_new:
@@ -134,23 +150,23 @@ class RequestIds:
         now = Scalar("t", microseconds(self._means.now()))
         removed = 0
         while True:
-            found = await self._documents.find(_REQUESTS, where=Compare("expires", "<=", now), limit=500)
+            found = await self._documents.find(REQUESTS, where=Compare("expires", "<=", now), limit=500)
             for item in found:
                 removed += await self._documents.remove(
-                    _REQUESTS, item.document.key, expected_revision=item.document.revision
+                    REQUESTS, item.document.key, expected_revision=item.document.revision
                 )
             if len(found) < 500:
                 return removed
 
     async def _fixed_before(self, request: Request, document: Document) -> str:
         for _ in range(3):
-            kept = await self._documents.fetch(_REQUESTS, document.key)
+            kept = await self._documents.fetch(REQUESTS, document.key)
             if kept is None:  # it expired and was removed just now
-                if (await self._documents.insert_many(_REQUESTS, [document]))[0]:
+                if (await self._documents.insert_many(REQUESTS, [document]))[0]:
                     return str(document.body["value"])
             elif is_repeat(request, kept.body["request"], self._means.now()):
                 return str(kept.body["value"])
-            elif await self._documents.replace(_REQUESTS, document, expected_revision=kept.revision):
+            elif await self._documents.replace(REQUESTS, document, expected_revision=kept.revision):
                 return str(document.body["value"])
         raise Contention(f"request_id: {request.id!r} is being used by others; try again", retry_seconds=0.1)
 
@@ -160,5 +176,5 @@ def _document(parent: str, request: Request, value: str) -> Document:
         key=f"{parent} {request.id}",
         scope=parent,
         body={"request": request.to_json(), "value": value},
-        view=[Entry("expires", Scalar("t", request.expires))],
+        view=fixed_view(request.expires),
     )

@@ -29,7 +29,7 @@ from measurand.core.uploads import (
 from measurand.core.view import Scalar
 from measurand.wire.errors import Contention, FailedPrecondition, GenerationMismatch, MeasurandError, NotFound
 
-__all__ = ["KnownDigests", "UploadEnds", "fetch_upload"]
+__all__ = ["KnownDigests", "UploadEnds", "fetch_upload", "finish_pieces"]
 
 _DIGESTS_KEPT = 1000
 
@@ -167,7 +167,7 @@ class UploadEnds:
             total = check_size(upload, size)
             running = self._digests.of(upload)
             if running is None:
-                document = await self.finish_pieces(document)
+                document = await finish_pieces(self._documents, self._blobs, document)
                 upload = upload_of(document)
                 running = Running.begin(self._means)
                 await read_through(running, self._blobs, upload.extents)
@@ -194,7 +194,7 @@ class UploadEnds:
 
     async def _roll_forward(self, principal: Principal, document: Document) -> File:
         """Bring a commit to its end from wherever it stands; every step may be taken twice (U8)."""
-        document = await self.finish_pieces(document)
+        document = await finish_pieces(self._documents, self._blobs, document)
         upload = upload_of(document)
         assert upload.size is not None
         draft = Draft(upload.spec, upload.size, upload.digests, upload.extents, upload.name)
@@ -209,23 +209,6 @@ class UploadEnds:
         await self._documents.replace(UPLOADS, upload_document(committed), expected_revision=document.revision)
         self._digests.forget(upload)
         return file
-
-    async def finish_pieces(self, document: Document, *, keep_last: bool = False) -> Document:
-        """Turn what is staged into finished blobs, all but the present writer's own with `keep_last`."""
-        upload = upload_of(document)
-        if not keep_last:
-            upload = replace(upload, pieces=tuple(piece for piece in upload.pieces if piece.size))
-        pieces = list(upload.pieces)
-        for index, piece in enumerate(pieces[:-1] if keep_last else pieces):
-            if piece.blob is None:
-                pieces[index] = replace(piece, blob=await self._blobs.finish(piece.key, piece.size))
-        if tuple(pieces) == upload_of(document).pieces:
-            return document
-        finished = upload_document(replace(upload, pieces=tuple(pieces)))
-        stored = await self._documents.replace(UPLOADS, finished, expected_revision=document.revision)
-        if stored is None:
-            raise Contention(f"{upload.name}: changed by somebody else meanwhile; try again", retry_seconds=0.1)
-        return stored
 
     async def _throw_away(self, document: Document) -> bool:
         """Abort an upload and remove its bytes. False: it has changed meanwhile."""
@@ -247,6 +230,26 @@ class UploadEnds:
             with contextlib.suppress(MeasurandError):
                 await (self._blobs.discard(piece.key) if piece.blob is None else self._blobs.delete(piece.key))
         return True
+
+
+async def finish_pieces(
+    documents: DocumentStore, blobs: BlobStore, document: Document, *, keep_last: bool = False
+) -> Document:
+    """Turn what is staged into finished blobs, all but the present writer's own with `keep_last`."""
+    upload = upload_of(document)
+    if not keep_last:
+        upload = replace(upload, pieces=tuple(piece for piece in upload.pieces if piece.size))
+    pieces = list(upload.pieces)
+    for index, piece in enumerate(pieces[:-1] if keep_last else pieces):
+        if piece.blob is None:
+            pieces[index] = replace(piece, blob=await blobs.finish(piece.key, piece.size))
+    if tuple(pieces) == upload_of(document).pieces:
+        return document
+    finished = upload_document(replace(upload, pieces=tuple(pieces)))
+    stored = await documents.replace(UPLOADS, finished, expected_revision=document.revision)
+    if stored is None:
+        raise Contention(f"{upload.name}: changed by somebody else meanwhile; try again", retry_seconds=0.1)
+    return stored
 
 
 async def fetch_upload(documents: DocumentStore, upload_id: str) -> Document:

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from measurand.core.digesting import Running, check_chunk
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.ports import BlobStore, Buffer, Document, DocumentStore, Stage
-from measurand.core.uploads import UPLOADS, Upload, accept, check_open, persisted, upload_document, upload_of
+from measurand.core.uploads import UPLOADS, Piece, Upload, accept, check_open, persisted, upload_document, upload_of
 from measurand.wire.errors import Busy, NotFound, TooLarge, WriterFenced
 
 __all__ = ["Ack", "UploadWriter"]
@@ -69,7 +70,7 @@ class UploadWriter:
         self._stage: Stage | None = None
         self._base = self._upload.persisted_size
         self._received = self._appended = self._persisted = self._base
-        self._persist_began = self._base
+        self._persist_began = self._whole_began = self._base
         self._flush_to = 0
         self._asked = False
         self._last_persist = means.monotonic()
@@ -166,8 +167,8 @@ class UploadWriter:
                 await self._wait_for_work()
                 if self._must_append():
                     await self._append()
-                if self._must_persist():
-                    await self._persist_in_background()
+                if due := self._due():
+                    await self._persist_in_background(whole=due == "whole")
                 if self._asked:
                     self._asked = False
                     await self._acknowledge(Ack(self._persisted, self._upload.epoch))
@@ -190,13 +191,13 @@ class UploadWriter:
         if self._persisting is not None and self._persisting.done():
             await self._persisting  # raises what has failed
             self._persisting = None
-        if self._must_append() or self._must_persist() or self._asked:
+        if self._must_append() or self._due() or self._asked:
             return
         if self._ended and self._persisted >= self._received:
             return
         self._wake.clear()
         timeout = None
-        if self._received > self._persist_began:
+        if self._received > self._settled:
             timeout = max(0.01, self._last_persist + self._limits.persist_seconds - self._means.monotonic())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
@@ -208,15 +209,26 @@ class UploadWriter:
 
     def _is_pressing(self) -> bool:
         """Tell whether the writer waits for an acknowledgement before it can send more, or one is due by time."""
-        if self._received - self._persisted + self._limits.max_data_bytes > self._limits.window_bytes:
-            return True
+        return self._is_window_full() or self._is_late()
+
+    def _is_window_full(self) -> bool:
+        return self._received - self._persisted + self._limits.max_data_bytes > self._limits.window_bytes
+
+    def _is_late(self) -> bool:
         return self._means.monotonic() - self._last_persist >= self._limits.persist_seconds
+
+    @property
+    def _settled(self) -> int:
+        """Up to where everything is persisted, or about to be."""
+        return max(self._whole_began, self._persisted)
 
     async def _append(self) -> None:
         chunks, size = list(self._queue), self._queued
         self._queue.clear()
         self._queued = 0
         self._room.set()
+        if self._appended - self._base >= self._limits.piece_bytes:
+            await self._begin_piece()
         if self._stage is None:
             self._stage = await self._blobs.stage(self._upload.pieces[-1].key)
         if self._digest is None:
@@ -225,38 +237,63 @@ class UploadWriter:
             await asyncio.gather(self._stage.append(chunks), self._means.in_thread(self._digest.add, chunks))
         self._appended += size
 
-    def _must_persist(self) -> bool:
+    def _due(self) -> Literal["", "some", "whole"]:
+        """Tell what is to be persisted now: all of it when somebody waits for that, else what makes whole parts."""
         if self._persisting is not None and not self._persisting.done():
-            return False
+            return ""
+        if self._appended <= self._settled:
+            return ""
+        if self._flush_to > self._settled or self._is_late():
+            return "whole"
         waiting = self._appended - self._persist_began
-        if waiting <= 0:
-            return False
-        return waiting >= self._limits.persist_bytes or self._flush_to > self._persist_began or self._is_pressing()
+        if self._is_window_full():  # by a part that is larger than the window, if there is nothing new (U5)
+            return "some" if waiting else "whole"
+        return "some" if waiting >= self._limits.persist_bytes else ""
 
-    async def _persist_in_background(self) -> None:
+    async def _persist_in_background(self, *, whole: bool) -> None:
         if self._persisting is not None:
             await self._persisting
         self._persist_began = self._appended
+        if whole:
+            self._whole_began = self._appended
         self._last_persist = self._means.monotonic()
         snapshot = self._digest.copy() if self._digest else None
-        self._persisting = asyncio.create_task(self._persist(snapshot), name=f"persist of {self._upload.name}")
+        self._persisting = asyncio.create_task(
+            self._persist(snapshot, whole=whole), name=f"persist {self._upload.name}"
+        )
         self._persisting.add_done_callback(lambda _: self._wake.set())
         await asyncio.sleep(0)  # let it reach the store before more is appended, so that the snapshot fits
 
-    async def _persist(self, snapshot: Running | None) -> None:
+    async def _persist(self, snapshot: Running | None, *, whole: bool) -> None:
         assert self._stage is not None
-        size = self._base + await self._stage.persist()
+        size = self._base + await self._stage.persist(whole=whole)
+        if size == self._persisted:
+            return
         expire_time = self._means.now() + self._limits.upload_lifetime
-        upload = persisted(self._upload, self._upload.pieces[:-1], size - self._base, expire_time)
+        await self._store(persisted(self._upload, self._upload.pieces[:-1], size - self._base, expire_time))
+        self._persisted, self._persisted_digest = size, snapshot if snapshot and snapshot.size == size else None
+        self._room.set()
+        await self._acknowledge(Ack(size, self._upload.epoch))
+
+    async def _store(self, upload: Upload) -> None:
         document = upload_document(upload)
         stored = await self._documents.replace(UPLOADS, document, expected_revision=self._document.revision)
         if stored is None:
             await self._explain_loss()
         else:
             self._document, self._upload = stored, upload
-            self._persisted, self._persisted_digest = size, snapshot if snapshot and snapshot.size == size else None
-            self._room.set()
-            await self._acknowledge(Ack(size, upload.epoch))
+
+    async def _begin_piece(self) -> None:
+        """Go on in a new blob: stores bound how many parts one may have."""
+        assert self._stage is not None
+        await self._persist_in_background(whole=True)
+        assert self._persisting is not None
+        await self._persisting
+        await self._stage.close()
+        self._stage = None
+        key = f"files/{self._upload.id.lower()}.{self._upload.epoch}.{len(self._upload.pieces)}"
+        await self._store(replace(self._upload, pieces=(*self._upload.pieces, Piece(key, 0))))
+        self._base = self._persisted
 
     async def _explain_loss(self) -> None:
         """Somebody else has changed the upload: a newer writer, a commit, an abort."""

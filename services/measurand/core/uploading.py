@@ -15,7 +15,7 @@ from measurand.core.names import CatalogName, DatasetName
 from measurand.core.ports import BlobStore, Buffer, DocumentStore, Found, Position
 from measurand.core.principal import Principal
 from measurand.core.ulid import make_ulid
-from measurand.core.upload_ends import KnownDigests, UploadEnds, fetch_upload
+from measurand.core.upload_ends import KnownDigests, UploadEnds, fetch_upload, finish_pieces
 from measurand.core.upload_writer import Ack, UploadWriter
 from measurand.core.uploads import (
     UPLOADS,
@@ -142,7 +142,7 @@ class Uploads:
         else:
             raise Contention(f"uploads/{upload_id}: too many writers at once; try again", retry_seconds=0.1)
         # The writer before is fenced from here on. What it had staged is closed at what it had persisted.
-        stored = await self.ends.finish_pieces(stored, keep_last=True)
+        stored = await finish_pieces(self._documents, self._blobs, stored, keep_last=True)
         digest = self._digests.of(taken)
         return UploadWriter(self._documents, self._blobs, self._means, self._limits, stored, digest, acknowledge)
 

@@ -17,7 +17,9 @@ from measurand.core.counters import Counters
 from measurand.core.datasets import Datasets
 from measurand.core.file_listing import FileListing
 from measurand.core.files import Files
+from measurand.core.leases import Lease
 from measurand.core.limits import Limits
+from measurand.core.locating import Locating
 from measurand.core.reading import Reading
 from measurand.core.reading_many import ReadingMany
 from measurand.core.small_files import SmallFiles
@@ -26,13 +28,17 @@ from measurand.server.background import Job
 from measurand.server.config import Config
 from measurand.server.listener import Adder, serving
 from measurand.server.means import in_threads, make_means, make_threads
-from measurand.server.metrics import Metrics
+from measurand.server.metrics import Figure
+from measurand.server.open_uploads import OpenUploads
 from measurand.server.patterns import compile_pattern
-from measurand.server.stores import open_blobs, open_documents
+from measurand.server.probing import Probe
+from measurand.server.stores import Cache, Renew, open_blobs, open_documents
+from measurand.server.watching import StoreMeter
 from measurand.services.catalogs import CatalogService
 from measurand.services.datasets import DatasetService
 from measurand.services.files import FileRooms, FileService
 from measurand.services.server_info import About, Holders, ServerService
+from measurand.storage.documents.measured import Measured
 from measurand.v1.catalogs_pb2_grpc import add_CatalogServiceServicer_to_server as add_catalogs
 from measurand.v1.datasets_pb2_grpc import add_DatasetServiceServicer_to_server as add_datasets
 from measurand.v1.files_pb2_grpc import add_FileServiceServicer_to_server as add_files
@@ -57,16 +63,26 @@ class Parts:
     services: Sequence[tuple[str, Adder]]
     jobs: Sequence[Job]
     limits: Limits
+    lease: Lease | None
+    """Held by the one of several servers that does what is to be done once. None: this server has no peers."""
+    probe: Probe | None
+    """Asks stores on the network whether they answer."""
+    renew: Renew | None
+    own_figures: Sequence[Figure]
+    """What this server can tell of itself."""
+    shared_figures: Sequence[Figure]
+    """What the server that does the shared work can tell of all of them."""
 
 
 async def compose(
     config: Config,
-    metrics: Metrics,
+    meter: StoreMeter,
     opening: AsyncExitStack,
     *,
     instance_id: str,
     draining: asyncio.Event,
     holders: Holders,
+    has_peers: bool,
 ) -> Parts:
     """Build a server from its settings. Raises ConfigError when a store cannot be opened.
 
@@ -78,16 +94,24 @@ async def compose(
         Set when the server is going away.
     holders : Holders
         Who holds a private server open.
+    has_peers : bool
+        Other processes may stand on the same stores.
     """
-    hashing, storing = make_threads("hash"), make_threads("store", 4)
+    hashing, storing = make_threads("hash"), make_threads("store", 16 if config.blobs_place.is_shared else 4)
     for threads in (hashing, storing):
         opening.push_async_callback(asyncio.to_thread, threads.shutdown)
     means = make_means(hashing)
     limits = config.limits.make()
-    documents, deployment_id = await open_documents(config.documents_place)
+    opened = await open_documents(config.documents_place)
+    documents = Measured(opened.store, store=config.documents_place.kind, metrics=meter, monotonic=means.monotonic)
     opening.push_async_callback(documents.close)
-    blobs = await open_blobs(config.blobs_place, deployment_id, means, in_threads(storing), metrics)
+    cache = Cache(config.data / "cache", config.cache_bytes)
+    opened_blobs = await open_blobs(
+        config.blobs_place, opened.deployment_id, means, in_threads(storing), meter, cache=cache
+    )
+    blobs = opened_blobs.store
     opening.push_async_callback(blobs.close)
+    presign = opened_blobs.presign if config.direct_reads else None
 
     catalogs = Catalogs(documents, means, limits, compile_pattern=compile_pattern)
     datasets = Datasets(documents, catalogs, means, limits, compile_pattern=compile_pattern)
@@ -96,17 +120,21 @@ async def compose(
     uploads = Uploads(documents, blobs, datasets, files, means, limits)
     small_files = SmallFiles(blobs, datasets, files, means, limits)
     reading = Reading(blobs, files, means, limits)
+    locating = Locating(files, means, presign=presign, longest=config.direct_reads)
     reading_many = ReadingMany(documents, blobs, datasets, files, reading, limits)
-    file_rooms = FileRooms(files, listing, uploads, small_files, reading, reading_many)
+    file_rooms = FileRooms(files, listing, uploads, small_files, reading, reading_many, locating)
 
     about = About(
         version=version("measurand"),
-        deployment_id=deployment_id,
+        deployment_id=opened.deployment_id,
         instance_id=instance_id,
         document_store=config.documents_place.kind,
         blob_store="local" if config.blobs_place.kind == "file" else config.blobs_place.kind,
-        features=("regex", "watch"),
+        features=("regex", "watch", *(["direct_reads"] if presign else [])),
     )
+
+    counters = Counters(documents, means, limits)
+    open_uploads = OpenUploads(documents)
 
     return Parts(
         services=[
@@ -116,11 +144,22 @@ async def compose(
             ("measurand.v1.ServerService", serving(add_server, ServerService(about, limits, means.now, holders))),
         ],
         jobs=[
-            Job("counters", 1.0, Counters(documents, means, limits).run),
-            Job("expire uploads", 5 * MINUTE, uploads.ends.expire),
-            Job("expire superseded files", HOUR, files.expire_superseded),
-            Job("purge", 10 * MINUTE, datasets.purge_expired),
-            Job("collect garbage", HOUR, Collector(documents, blobs, means, limits).run_once),
+            Job("counters", 1.0, counters.run, shared=True),
+            Job("count uploads", MINUTE, open_uploads.count, shared=True),
+            Job("expire uploads", 5 * MINUTE, uploads.ends.expire, shared=True),
+            Job("expire superseded files", HOUR, files.expire_superseded, shared=True),
+            Job("purge", 10 * MINUTE, datasets.purge_expired, shared=True),
+            Job("collect garbage", HOUR, Collector(documents, blobs, means, limits).run_once, shared=True),
         ],
         limits=limits,
+        lease=Lease(documents, means, name="background", owner=instance_id) if has_peers else None,
+        probe=Probe(documents, blobs) if config.is_on_network else None,
+        renew=opened.renew,
+        own_figures=opened_blobs.figures,
+        shared_figures=[
+            Figure(
+                "measurand_counts_lag_seconds", "Age of the last moment that all counts are right for.", counters.lag
+            ),
+            Figure("measurand_uploads_open", "Uploads that are begun and not finished.", open_uploads.last),
+        ],
     )

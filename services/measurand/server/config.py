@@ -10,11 +10,11 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -28,13 +28,15 @@ from pydantic_settings import (
 
 from measurand.core.limits import Limits
 
-__all__ = ["Address", "Config", "ConfigError", "Place", "load"]
+__all__ = ["BLOB_KINDS", "DOCUMENT_KINDS", "Address", "Config", "ConfigError", "Place", "load", "parse_place"]
 
 PREFIX = "MEASURAND_"
 OF_THE_CLIENT = ("URL", "TOKEN", "TLS", "TIMEOUT", "CLIENT_", "TEST_", "BENCH_")
 """`MEASURAND_URL` and whatever else the client, the tests and the benchmarks read: not the server's to complain of."""
 
+_PASSWORD = re.compile(r"(//[^/:@]*):[^@]*@")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -70,15 +72,30 @@ class Place:
     Parameters
     ----------
     kind : str
-        `memory`, `sqlite` or `file`: the scheme of its URL.
+        `memory`, `sqlite`, `file`, `mongodb` or `s3`.
     path : Path, optional
         The file or the folder, for those that have one.
+    url : str
+        The whole URL, for those that are reached over the network. May hold a password: show `str` of the place.
     """
 
     kind: str
     path: Path | None = None
+    url: str = field(default="", repr=False)
+
+    @property
+    def is_shared(self) -> bool:
+        """Servers on several machines can use it together."""
+        return bool(self.url)
+
+    @property
+    def written(self) -> str:
+        """As it is written in settings, password and all."""
+        return self.url or (f"{self.kind}://{quote(str(self.path))}" if self.path else f"{self.kind}:")
 
     def __str__(self) -> str:
+        if self.url:
+            return _PASSWORD.sub(r"\1:…@", self.url)
         return f"{self.kind}://{self.path}" if self.path else f"{self.kind}:"
 
 
@@ -96,6 +113,14 @@ def _duration(value: object) -> object:
     return timedelta(**{_UNITS[match[2]]: float(match[1])}) if match else value
 
 
+def _size(value: object) -> object:
+    """Take `500 MiB` and `20GB`, beside numbers of bytes."""
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return value
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2])))
+
+
 def _address(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -110,22 +135,55 @@ def _address_or_off(value: object) -> object:
     return None if value in (None, "off") else _address(value)
 
 
-def _place(*kinds: str) -> BeforeValidator:
-    forms = {"memory": "memory:", "sqlite": "sqlite:///FOLDER/FILE", "file": "file:///FOLDER"}
+_FORMS = {
+    "memory": "memory:",
+    "sqlite": "sqlite:///FOLDER/FILE",
+    "file": "file:///FOLDER",
+    "mongodb": "mongodb://HOST,HOST/DATABASE?replicaSet=NAME",
+    "s3": "s3://BUCKET/PREFIX?endpoint=http://HOST:PORT",
+}
+_SCHEMES = {"mongodb+srv": "mongodb"}
+_ON_NETWORK = ("mongodb", "s3")
 
-    def check(value: object) -> object:
-        if not isinstance(value, str):
-            return value
+
+def parse_place(value: str, *kinds: str) -> Place:
+    """Return the place that a URL names, or raise ValueError with the forms that there are."""
+    refused = f"is not of the form {' or '.join(_FORMS[kind] for kind in kinds)}"
+    try:
         url = urlsplit(value)
-        has_path = url.path.startswith("/")
-        if url.scheme not in kinds or url.netloc or url.query or has_path == (url.scheme == "memory"):
-            raise ValueError(f"{value!r} is not of the form {' or '.join(forms[kind] for kind in kinds)}")
-        return Place(url.scheme, Path(unquote(url.path)) if has_path else None)
+    except ValueError:
+        raise ValueError(f"it {refused}") from None
+    kind = _SCHEMES.get(url.scheme, url.scheme)
+    if kind in kinds and kind in _ON_NETWORK:
+        if not url.netloc:
+            raise ValueError(f"{Place(kind, url=value)} {refused}")
+        return Place(kind, url=value)
+    has_path = url.path.startswith("/")
+    if kind not in kinds or url.netloc or url.query or has_path == (kind == "memory"):
+        raise ValueError(f"{_PASSWORD.sub('', value)!r} {refused}")
+    return Place(kind, Path(unquote(url.path)) if has_path else None)
 
-    return BeforeValidator(check)
+
+def _place(*kinds: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse_place(value, *kinds) if isinstance(value, str) else value)
+
+
+DOCUMENT_KINDS = ("sqlite", "mongodb", "memory")
+BLOB_KINDS = ("file", "s3", "memory")
+
+
+def _duration_or_off(value: object) -> object:
+    return timedelta(0) if value == "off" else _duration(value)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+
+
+def _collector(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError(f"{value!r} is no URL of a collector, such as http://collector:4318")
+    return value
 
 
 class LimitSettings(BaseModel):
@@ -142,6 +200,17 @@ class LimitSettings(BaseModel):
         return Limits(**self.model_dump())
 
 
+class TracingSettings(BaseModel):
+    """Where traces go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: Annotated[str, AfterValidator(_collector)] = ""
+
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {"limits": LimitSettings, "tracing": TracingSettings}
+
+
 class Config(BaseSettings):
     """The settings of one server."""
 
@@ -153,8 +222,10 @@ class Config(BaseSettings):
     listen: Annotated[Address, NoDecode, BeforeValidator(_address)] = Address("127.0.0.1", 50051)
     http: Annotated[Address | None, NoDecode, BeforeValidator(_address_or_off)] = Address("127.0.0.1", 8051)
     workers: int = Field(default=1, ge=1, le=64)
-    documents: Annotated[Place | None, NoDecode, _place("sqlite", "memory")] = None
-    blobs: Annotated[Place | None, NoDecode, _place("file", "memory")] = None
+    documents: Annotated[Place | None, NoDecode, _place(*DOCUMENT_KINDS)] = None
+    blobs: Annotated[Place | None, NoDecode, _place(*BLOB_KINDS)] = None
+    cache_bytes: Size = 0
+    direct_reads: Annotated[timedelta, BeforeValidator(_duration_or_off), Field(ge=timedelta(0))] = timedelta(0)
     insecure: bool = False
     private: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -163,6 +234,7 @@ class Config(BaseSettings):
     max_calls: int = Field(default=1000, ge=1)
     max_streams_per_connection: int = Field(default=200, ge=1)
     limits: LimitSettings = LimitSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -187,6 +259,11 @@ class Config(BaseSettings):
         if self.blobs is None and self.documents_place.kind == "memory":
             return Place("memory")
         return self.blobs or Place("file", self.data)
+
+    @property
+    def is_on_network(self) -> bool:
+        """A store is reached over the network, and may be away while the server runs."""
+        return self.documents_place.is_shared or self.blobs_place.is_shared
 
     @property
     def uses_folder(self) -> bool:
@@ -253,7 +330,7 @@ def _check_environment(environment: Mapping[str, str]) -> None:
         word = name.removeprefix(PREFIX)
         if word == name or word.startswith(OF_THE_CLIENT):
             continue
-        if word not in known and not word.startswith("LIMITS__"):
+        if word not in known and not word.startswith(tuple(f"{name.upper()}__" for name in _SECTIONS)):
             raise ConfigError(f"{name}: there is no such setting; there are {_listed(known)}")
 
 
@@ -261,7 +338,7 @@ def _sentence(fault: Mapping[str, Any], flags: Mapping[str, Any], file: Path | N
     where = [str(part) for part in fault["loc"]]
     key = where[0]
     if fault["type"] == "extra_forbidden":
-        known = LimitSettings.model_fields if key == "limits" else Config.model_fields
+        known = _SECTIONS.get(key, Config).model_fields
         return f"{'.'.join(where)}: there is no such setting; there are {_listed(known)}"
     variable = PREFIX + "__".join(where).upper()
     if flags.get(key) is not None:

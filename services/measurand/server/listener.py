@@ -12,7 +12,6 @@ from measurand.server.addresses import check_free, refusal
 from measurand.server.config import Address
 from measurand.server.health import Health
 from measurand.server.reflection import add_reflection
-from measurand.services.interceptors import Calls
 from measurand.wire.codec import codec_server
 
 __all__ = ["Adder", "Listener", "serving"]
@@ -43,7 +42,7 @@ class Listener:
     def __init__(
         self,
         services: Sequence[tuple[str, Adder]],
-        calls: Calls,
+        calls: grpc.aio.ServerInterceptor,
         *,
         limits: Limits,
         max_streams: int,
@@ -71,6 +70,10 @@ class Listener:
         await self.health.serve(self._names)
         await self._server.start()
         return Address(address.host, port)
+
+    async def tell(self, *, is_well: bool) -> None:
+        """Tell whoever asks for the health whether calls can be answered now."""
+        await self.health.serve(self._names, is_well=is_well)
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more calls, wait so long for those that run, then end them."""

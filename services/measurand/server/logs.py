@@ -43,11 +43,13 @@ def quoted(value: object) -> str:
 
 
 def set_up_logs(level: str, stream: TextIO | None = None) -> None:
-    """Send log lines from `level` on to the stream (standard error). For the process's own start, not for tests."""
+    """Send log lines from `level` on to the stream (standard error). For the process's own start, not for tests.
+
+    Of others only warnings: drivers of stores, when asked for more, write down documents and what signs requests.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(KeyValue())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("grpc").setLevel(logging.WARNING)  # it tells the event loop's id with every call
+    root.setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    logging.getLogger("measurand").setLevel(level.upper())

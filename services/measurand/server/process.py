@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from measurand.server.background import Background, Job
 from measurand.server.compose import compose
@@ -19,6 +20,9 @@ from measurand.server.greeting import greeting, say
 from measurand.server.listener import Listener
 from measurand.server.memory import search_garbage_less
 from measurand.server.metrics import Metrics
+from measurand.server.probing import Probe
+from measurand.server.stores import Renew
+from measurand.server.watching import open_watching
 from measurand.server.web import Page, Web
 from measurand.services.interceptors import Calls
 from measurand.services.principal import local_user
@@ -32,6 +36,8 @@ LAST_HOLDER_SECONDS = 2.0
 """How long it lives on without one, for a client that only reconnects."""
 NOT_SERVING_SECONDS = 0.05
 """How long those that watch the health have to hear of its end before their streams are ended."""
+
+PROBE_SECONDS = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +57,7 @@ class Process:
         self._started = AsyncExitStack()
         self._draining = asyncio.Event()
         self._holders = Holders()
+        self._renew: Renew | None = None
         self.instance_id = secrets.token_hex(8)
         self.metrics = Metrics()
         self.address = config.listen
@@ -69,14 +76,18 @@ class Process:
         has_folder = config.uses_folder or config.private
         if has_folder:
             open_folder(config.data)
+        watching = open_watching(config.tracing.endpoint, self.metrics, opening, instance_id=self.instance_id)
         parts = await compose(
             config,
-            self.metrics,
+            watching.meter,
             opening,
             instance_id=self.instance_id,
             draining=self._draining,
             holders=self._holders,
+            has_peers=self._is_worker or config.documents_place.is_shared,
         )
+        self._renew = parts.renew
+        self.metrics.show(parts.own_figures)
 
         if config.http is not None:
             web = Web({"/metrics": Page("text/plain; version=0.0.4; charset=utf-8", self.metrics.page)})
@@ -92,7 +103,7 @@ class Process:
         )
         listener = Listener(
             parts.services,
-            calls,
+            watching.around(calls),
             limits=parts.limits,
             max_streams=config.max_streams_per_connection,
             shares_port=self._is_worker,
@@ -108,9 +119,23 @@ class Process:
             opening.callback(presence.release)
             await presence.claim()
             jobs.append(Job("presence", 2.0, presence.claim))
-        background = Background(jobs)
+        if parts.probe is not None:
+            jobs.append(Job("probe stores", PROBE_SECONDS, partial(_probe, parts.probe, listener)))
+        background = Background(jobs, lease=parts.lease)
         background.start()
+        self.metrics.follow(lambda: background.is_leading, parts.shared_figures)
         opening.push_async_callback(background.stop)
+
+    async def renew(self) -> None:
+        """Take up renewed certificates. What cannot be used is logged, and the old ones stay in use."""
+        if self._renew is None:
+            return
+        try:
+            await self._renew()
+        except Exception:
+            logger.exception("event=not_renewed")
+        else:
+            logger.info("event=renewed")
 
     async def _drain(self, listener: Listener, calls: Calls) -> None:
         """Let what runs come to a good end: uploads acknowledge what they have, watches end, reads finish."""
@@ -140,6 +165,14 @@ async def run(config: Config, *, is_worker: bool = False) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number.name)
+    renewals = set[asyncio.Task[None]]()
+
+    def renew() -> None:
+        task = asyncio.create_task(process.renew(), name="renew")
+        renewals.add(task)
+        task.add_done_callback(renewals.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, renew)
     await process.start()
     search_garbage_less()
     announce(config, process, is_worker=is_worker)
@@ -161,6 +194,14 @@ def announce(config: Config, process: Process, *, is_worker: bool) -> None:
     logger.info(
         "event=serving address=%s http=%s instance=%s", process.address, process.http_address, process.instance_id
     )
+
+
+async def _probe(probe: Probe, listener: Listener) -> None:
+    was_well = probe.is_well
+    is_well = await probe.run()
+    if is_well != was_well:
+        logger.log(logging.INFO if is_well else logging.ERROR, "event=stores_%s", "back" if is_well else "away")
+        await listener.tell(is_well=is_well)
 
 
 async def _first(*reasons: Awaitable[object]) -> None:

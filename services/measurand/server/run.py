@@ -8,17 +8,16 @@ from typing import Any
 
 import click
 
+from measurand.server.options import settings_of, stores_options
+
 __all__ = ["command"]
 
 
 @click.command(name="serve")
-@click.option("--data", metavar="DIR", type=click.Path(path_type=Path), help="Where everything is kept.")
+@stores_options
 @click.option("--listen", metavar="HOST:PORT", help="Where to take calls [127.0.0.1:50051]; port 0: any free one.")
 @click.option("--http", metavar="HOST:PORT|off", help="Where to show metrics [127.0.0.1:8051].")
-@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="A measurand.toml with more settings.")
 @click.option("--workers", metavar="N", help="So many processes share the port [1].")
-@click.option("--documents", metavar="URL", help="sqlite:///FOLDER/FILE or memory: [a file in the data folder].")
-@click.option("--blobs", metavar="URL", help="file:///FOLDER or memory: [a folder in the data folder].")
 @click.option(
     "--insecure", is_flag=True, default=None, help="Listen where others can reach it, without asking who they are."
 )
@@ -32,15 +31,10 @@ def command(*, config: Path | None, as_worker: bool, **flags: Any) -> None:
 
     tune()  # before gRPC is imported
     share_one_heap()
-    from measurand.server.config import ConfigError, load
-
-    try:
-        settings = load(flags, config)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
-
+    settings = settings_of(flags, config)
     import asyncio
 
+    from measurand.server.config import ConfigError
     from measurand.server.logs import set_up_logs
 
     set_up_logs(settings.log_level)

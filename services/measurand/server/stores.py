@@ -2,38 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from measurand.core.deployments import open_deployment
+from measurand.core.locating import Presign
 from measurand.core.means import Means, Threads
-from measurand.core.ports import BlobStore, Document, DocumentStore
+from measurand.core.ports import BlobStore, DocumentStore
 from measurand.core.ulid import make_ulid
 from measurand.server.config import ConfigError, Place
 from measurand.server.folder import write_whole
+from measurand.server.marks import check_mark, mark_text
+from measurand.server.metrics import Figure
 from measurand.server.patterns import compile_pattern
 from measurand.storage.blobs.checked import Checked
 from measurand.storage.blobs.measured import Measured, Meter
-from measurand.wire.errors import AlreadyExists, MeasurandError
+from measurand.wire.errors import MeasurandError
 
-__all__ = ["open_blobs", "open_documents"]
+__all__ = ["Cache", "OpenBlobs", "OpenDocuments", "Renew", "new_deployment_id", "open_blobs", "open_documents"]
+
+Renew = Callable[[], Awaitable[None]]
+"""Takes up certificates that were renewed on disk, and raises if they are no good; what runs goes on."""
 
 
-async def open_documents(place: Place) -> tuple[DocumentStore, str]:
-    """Open a document store, and return it with the id of the deployment that it holds. Raises ConfigError."""
+@dataclass(frozen=True, slots=True)
+class OpenDocuments:
+    """An open document store.
+
+    Parameters
+    ----------
+    deployment_id : str
+        What all servers over this store call themselves.
+    renew : callable, optional
+        For stores that are reached with certificates.
+    """
+
+    store: DocumentStore
+    deployment_id: str
+    renew: Renew | None = None
+
+
+Opened = tuple[BlobStore, Presign | None, Sequence[Figure]]
+
+
+async def open_documents(place: Place) -> OpenDocuments:
+    """Open a document store. Raises ConfigError."""
+    store: DocumentStore | None = None
     try:
-        store = await DOCUMENTS[place.kind](place)
-        return store, await _deployment_id(store)
+        with extra(place):
+            store, renew = await DOCUMENTS[place.kind](place)
+        return OpenDocuments(store, (await open_deployment(store, new_deployment_id)).id, renew)
     except (MeasurandError, OSError) as error:
+        if store is not None:
+            await store.close()
         raise ConfigError(f"{place}: {error}") from error
 
 
-async def open_blobs(place: Place, deployment_id: str, means: Means, in_thread: Threads, meter: Meter) -> BlobStore:
+@dataclass(frozen=True, slots=True)
+class OpenBlobs:
+    """An open blob store.
+
+    Parameters
+    ----------
+    presign : callable, optional
+        For stores that readers can reach themselves.
+    """
+
+    store: BlobStore
+    presign: Presign | None = None
+    figures: Sequence[Figure] = ()
+    """What its wrappers can tell of this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A folder for what is read from stores on the network, and how large it may become, in bytes."""
+
+    folder: Path
+    most_bytes: int
+
+
+async def open_blobs(
+    place: Place, deployment_id: str, means: Means, in_thread: Threads, meter: Meter, *, cache: Cache | None = None
+) -> OpenBlobs:
     """Open the blob store that belongs to a deployment. Raises ConfigError."""
     try:
-        raw = BLOBS[place.kind](place, deployment_id, in_thread)
+        with extra(place):
+            raw, presign, figures = await BLOBS[place.kind](place, deployment_id, in_thread)
     except (MeasurandError, OSError) as error:
         raise ConfigError(f"{place}: {error}") from error
-    return measured(checked(raw, means), place.kind, means, meter)
+    store: BlobStore = checked(raw, means)
+    if cache is not None and cache.most_bytes and place.is_shared:
+        store, more = cached(store, cache, means, in_thread)
+        figures = [*figures, *more]
+    return OpenBlobs(measured(store, place.kind, means, meter), presign, figures)
+
+
+@contextmanager
+def extra(place: Place) -> Iterator[None]:
+    """Say what to install when the driver of a place is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{place}: {error.name} is not installed; run: pip install 'measurand[fleet]'") from error
 
 
 def checked(inner: BlobStore, means: Means) -> Checked:
@@ -41,77 +116,94 @@ def checked(inner: BlobStore, means: Means) -> Checked:
     return Checked(inner, crc32c=means.crc32c, combine_crc32c=means.combine_crc32c, in_thread=means.in_thread)
 
 
+def cached(inner: BlobStore, cache: Cache, means: Means, in_thread: Threads) -> tuple[BlobStore, Sequence[Figure]]:
+    """Keep what is read on a disk of this machine."""
+    from measurand.storage.blobs.cached import Cached
+
+    store = Cached(inner, cache.folder, most_bytes=cache.most_bytes, in_thread=in_thread, crc32c=means.crc32c)
+    return store, [
+        Figure("measurand_cache_hit_bytes", "Bytes from the cache.", lambda: store.hit_bytes, is_count=True),
+        Figure("measurand_cache_fetched_bytes", "Bytes fetched for it.", lambda: store.fetched_bytes, is_count=True),
+    ]
+
+
 def measured(inner: BlobStore, store: str, means: Means, meter: Meter) -> Measured:
     """Count and time what is asked of the store."""
     return Measured(inner, store=store, metrics=meter, monotonic=means.monotonic)
 
 
-async def _memory_documents(_: Place) -> DocumentStore:
+async def _memory_documents(_: Place) -> tuple[DocumentStore, None]:
     from measurand.storage.documents.memory import Memory
 
-    return Memory(compile_pattern)
+    return Memory(compile_pattern), None
 
 
-async def _sqlite_documents(place: Place) -> DocumentStore:
+async def _sqlite_documents(place: Place) -> tuple[DocumentStore, None]:
     from measurand.storage.documents.sqlite import Sqlite
 
     path = _path_of(place)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return await Sqlite.open(path, compile_pattern=compile_pattern)
+    return await Sqlite.open(path, compile_pattern=compile_pattern), None
 
 
-def _memory_blobs(_: Place, _deployment_id: str, _in_thread: Threads) -> BlobStore:
+async def _mongo_documents(place: Place) -> tuple[DocumentStore, Renew]:
+    from measurand.storage.documents.mongo import Mongo
+
+    store = await Mongo.open(place.url, compile_pattern=compile_pattern)
+    return store, store.renew
+
+
+async def _memory_blobs(_: Place, _deployment_id: str, _in_thread: Threads) -> Opened:
     from measurand.storage.blobs.memory import Memory
 
-    return Memory()
+    return Memory(), None, ()
 
 
-def _local_blobs(place: Place, deployment_id: str, in_thread: Threads) -> BlobStore:
+async def _local_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Opened:
     from measurand.storage.blobs.local import Local
 
     root = _path_of(place)
     _belong_to(root, deployment_id)
-    return Local(root, in_thread=in_thread)
+    return Local(root, in_thread=in_thread), None, ()
 
 
-DOCUMENTS: Mapping[str, Callable[[Place], Awaitable[DocumentStore]]] = {
+async def _s3_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Opened:
+    from measurand.storage.blobs.retrying import Retrying
+    from measurand.storage.blobs.s3 import S3
+
+    store = await S3.connect(place.url, in_thread=in_thread)
+    check_mark(place, await store.claim(mark_text(deployment_id)), deployment_id)
+    retrying = Retrying(store)
+    figures = [
+        Figure("measurand_blob_retries", "Tries beyond the first.", lambda: retrying.retries, is_count=True),
+        Figure("measurand_blob_left_alone", "1 while calls fail at once.", lambda: retrying.is_leaving_alone),
+    ]
+    return retrying, store.presign, figures
+
+
+DOCUMENTS: Mapping[str, Callable[[Place], Awaitable[tuple[DocumentStore, Renew | None]]]] = {
     "memory": _memory_documents,
     "sqlite": _sqlite_documents,
+    "mongodb": _mongo_documents,
 }
-BLOBS: Mapping[str, Callable[[Place, str, Threads], BlobStore]] = {
+BLOBS: Mapping[str, Callable[[Place, str, Threads], Awaitable[Opened]]] = {
     "memory": _memory_blobs,
     "file": _local_blobs,
+    "s3": _s3_blobs,
 }
 
 
-async def _deployment_id(store: DocumentStore) -> str:
-    """Return the id under which all servers over this document store know themselves; the first one makes it."""
-    found = await store.fetch("deployments", "deployment")
-    if found is None:
-        import os
-        from datetime import UTC, datetime
-
-        new = Document("deployment", "", {"id": make_ulid(datetime.now(UTC), os.urandom)})
-        try:
-            found = await store.insert("deployments", new)
-        except AlreadyExists:  # another server was faster
-            found = await store.fetch("deployments", "deployment")
-    assert found is not None
-    return str(found.body["id"])
+def new_deployment_id() -> str:
+    """Return an id that no deployment has."""
+    return make_ulid(datetime.now(UTC), os.urandom)
 
 
 def _belong_to(root: Path, deployment_id: str) -> None:
-    """Refuse the blobs of another document store: here nobody names them, so they would be collected as garbage."""
+    place, mark = Place("file", root), root / "deployment"
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mark = root / "deployment"
     if not mark.exists():
-        write_whole(mark, f"{deployment_id}\n")
-    owner = mark.read_text().strip()
-    if owner != deployment_id:
-        raise ConfigError(
-            f"--blobs file://{root}: these are the blobs of another document store (deployment {owner}); name that one "
-            f"with --documents, or another folder for blobs"
-        )
+        write_whole(mark, mark_text(deployment_id))
+    check_mark(place, mark.read_text(), deployment_id)
 
 
 def _path_of(place: Place) -> Path:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -44,12 +45,17 @@ class Worker:
     ----------
     arguments : sequence of str
         What its command line says behind `serve`.
+    environment : mapping
+        What it is told by variables: others can read command lines, and URLs may hold passwords.
     """
 
-    def __init__(self, number: int, arguments: Sequence[str], *, grace_seconds: float) -> None:
+    def __init__(
+        self, number: int, arguments: Sequence[str], environment: Mapping[str, str], *, grace_seconds: float
+    ) -> None:
         self.number = number
         self.http = ""
         self._arguments = arguments
+        self._environment = environment
         self._grace_seconds = grace_seconds
         self._process: Process | None = None
         self._is_stopping = False
@@ -68,6 +74,7 @@ class Worker:
             *self._arguments,
             stdin=PIPE,  # closed when the parent ends, however it ends: workers outlive nobody
             stdout=PIPE,
+            env={**os.environ, **self._environment},
             start_new_session=True,  # what a terminal sends to all of its processes comes once, from the parent
         )
         assert self._process.stdout is not None
@@ -103,6 +110,11 @@ class Worker:
                 await self.start()
             except ConfigError as error:
                 logger.error("event=worker_not_started worker=%d message=%s", self.number, error)  # noqa: TRY400
+
+    def renew(self) -> None:
+        """Have it take up renewed certificates."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Let it drain, and return its exit code. One that does not end is killed."""
@@ -142,12 +154,15 @@ async def run_workers(config: Config, file: Path | None) -> int:
         held, address = hold(config.listen)
         opening.callback(held.close)
         arguments = _arguments(config, address, file)
-        workers = [Worker(n, arguments, grace_seconds=config.grace_seconds) for n in range(config.workers)]
+        places = {"MEASURAND_DOCUMENTS": config.documents, "MEASURAND_BLOBS": config.blobs}
+        environment = {name: place.written for name, place in places.items() if place is not None}
+        workers = [Worker(n, arguments, environment, grace_seconds=config.grace_seconds) for n in range(config.workers)]
         codes: list[int] = []
         opening.push_async_callback(_stop_all, workers, signals, codes)
         await asyncio.gather(*(worker.start() for worker in workers))
         for worker in workers:
             worker.keep_alive()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _renew_all, workers)
         http = _show_metrics(config, workers, opening)
         if config.uses_folder:
             await _be_present(config, address, opening)
@@ -156,6 +171,11 @@ async def run_workers(config: Config, file: Path | None) -> int:
         await signals.get()
     logger.info("event=stopped codes=%s", ",".join(map(str, codes)))
     return int(any(codes))
+
+
+def _renew_all(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.renew()
 
 
 async def _stop_all(workers: Sequence[Worker], signals: asyncio.Queue[signal.Signals], codes: list[int]) -> None:
@@ -176,8 +196,6 @@ def _arguments(config: Config, address: Address, file: Path | None) -> list[str]
     """Return the command line of a worker; what only the file or the environment says, it reads there itself."""
     arguments = ["--as-worker", "--workers", "1", "--listen", str(address), "--data", str(config.data)]
     arguments += ["--http", "off" if config.http is None else "127.0.0.1:0", "--log-level", config.log_level]
-    arguments += ["--documents", str(config.documents)] if config.documents else []
-    arguments += ["--blobs", str(config.blobs)] if config.blobs else []
     arguments += ["--config", str(file)] if file else []
     return [*arguments, "--insecure"] if config.insecure else arguments
 

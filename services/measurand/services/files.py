@@ -14,6 +14,7 @@ from measurand.core.file_documents import request_of
 from measurand.core.file_listing import FileListing
 from measurand.core.files import Files
 from measurand.core.limits import Limits
+from measurand.core.locating import Locating
 from measurand.core.means import Means
 from measurand.core.names import ANY, parse_catalog, parse_dataset, parse_file, parse_upload
 from measurand.core.paging import make_token, open_token, page_size
@@ -24,7 +25,7 @@ from measurand.core.uploading import Uploads
 from measurand.core.uploads import upload_of
 from measurand.services import file_streams, principal
 from measurand.services.file_messages import digests_of, file_message, optional, spec_of, upload_message
-from measurand.services.messages import keep_fields, mask_fields
+from measurand.services.messages import keep_fields, mask_fields, span_of, time_message
 from measurand.v1 import files_pb2, files_pb2_grpc
 from measurand.wire.codec import pack, unpack
 from measurand.wire.errors import InvalidArgument
@@ -44,6 +45,7 @@ class FileRooms:
     small_files: SmallFiles
     reading: Reading
     reading_many: ReadingMany
+    locating: Locating
 
 
 class FileService(files_pb2_grpc.FileServiceServicer):
@@ -62,6 +64,7 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         self._small_files = rooms.small_files
         self._reading = rooms.reading
         self._reading_many = rooms.reading_many
+        self._locating = rooms.locating
         self._means = means
         self._limits = limits
         self._draining = draining
@@ -262,6 +265,18 @@ class FileService(files_pb2_grpc.FileServiceServicer):
         crc32c = part.crc32c if len(part.data) else None
         head = files_pb2.ReadFileResponse(file=file_message(file), offset=part.offset, crc32c=crc32c)
         return pack(head, part.data)
+
+    async def LocateFile(self, request: files_pb2.LocateFileRequest, context: Context) -> files_pb2.FileLocation:
+        found = await self._locating.locate(
+            principal.current(),
+            parse_file(request.name),
+            generation=request.generation,
+            lifetime=span_of(request, "lifetime", "lifetime"),
+        )
+        spans = [files_pb2.FileSpan(url=span.url, size=span.size) for span in found.spans]
+        return files_pb2.FileLocation(
+            file=file_message(found.file), spans=spans, expire_time=time_message(found.expire_time)
+        )
 
     async def ReadFiles(
         self, request: files_pb2.ReadFilesRequest, context: Context

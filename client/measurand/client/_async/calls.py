@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from measurand.client import methods, names, retries
 from measurand.client._transport import aio
@@ -44,7 +44,12 @@ class AsyncCalls:
         self._is_closed = False
 
     async def unary(
-        self, method: Method[Request, Response], request: Request, *, patience: float | None = None
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        *,
+        patience: float | None = None,
+        gone: type[MeasurandError] | None = None,
     ) -> Response:
         """Make a call, again and again while that is safe and may help.
 
@@ -53,6 +58,9 @@ class AsyncCalls:
         patience : float, optional
             Go on for so many seconds in all, each try with the deadline of its class. Unless given: that deadline,
             and where it has passed for a change, once more.
+        gone : type, optional
+            Of a call that removes something: the error that says that it is not there. Where the answer to an earlier
+            try was lost, that try has removed it.
 
         Raises
         ------
@@ -69,6 +77,8 @@ class AsyncCalls:
             except MeasurandError as failure:
                 error = failure
             if not retries.may_repeat(error, method.kind):
+                if tries.failed and gone is not None and isinstance(error, gone):
+                    return cast("Response", method.response())
                 raise error
             if isinstance(error, Timeout) and patience is None:
                 if has_timed_out:

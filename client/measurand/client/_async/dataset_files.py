@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import aclosing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -20,7 +21,7 @@ from measurand.client._async.uploads import SMALL, file_spec, put_small, send_so
 from measurand.client._transport import aio
 from measurand.client.local import attributes_of
 from measurand.client.progress import Meter, Progress
-from measurand.client.results import DownloadResult, File, UploadResult
+from measurand.client.results import DownloadResult, File, FileLocation, UploadResult
 from measurand.client.sources import FileSource, MemorySource, source_of
 from measurand.v1 import files_pb2
 from measurand.wire.errors import FailedPrecondition, InvalidArgument
@@ -332,6 +333,26 @@ class AsyncDatasetFiles:
         """Return what is known about one file. NotFound: there is none."""
         request = files_pb2.GetFileRequest(name=names.file_name(self.name, path), generation=generation)
         return File.of(await self._calls.unary(methods.GET_FILE, request))
+
+    async def locate(self, path: str, *, generation: int = 0, lifetime: float | None = None) -> FileLocation:
+        """Return URLs by which whoever can reach the store reads a file past the server, for a while.
+
+        Parameters
+        ----------
+        lifetime : float, optional
+            For how many seconds they shall be good; at most, and unless given, as long as the operator has set.
+
+        Raises
+        ------
+        FeatureDisabled
+            The server gives none.
+        FailedPrecondition
+            The file is small and lies in one object with others.
+        """
+        request = files_pb2.LocateFileRequest(name=names.file_name(self.name, path), generation=generation)
+        if lifetime is not None:
+            request.lifetime.FromTimedelta(timedelta(seconds=lifetime))
+        return FileLocation.of(await self._calls.unary(methods.LOCATE_FILE, request))
 
     async def delete_file(self, path: str, *, generation: int = 0, if_generation: int | None = None) -> None:
         """Remove a file, or one generation of it; removing what is gone changes nothing."""

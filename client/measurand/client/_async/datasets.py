@@ -16,6 +16,7 @@ from measurand.client.messages import dataset_message
 from measurand.client.projection import project
 from measurand.client.results import Revision, time_of
 from measurand.v1 import common_pb2, datasets_pb2
+from measurand.wire.errors import NotFound
 
 __all__ = ["AsyncDataset"]
 
@@ -247,7 +248,8 @@ class AsyncDataset(AsyncDatasetFiles):
         force : bool
             Even if it was not deleted first.
         """
-        await self._calls.unary(methods.PURGE_DATASET, datasets_pb2.PurgeDatasetRequest(name=self.name, force=force))
+        request = datasets_pb2.PurgeDatasetRequest(name=self.name, force=force)
+        await self._calls.unary(methods.PURGE_DATASET, request, gone=NotFound)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AsyncDataset) and (self.name, self.etag) == (other.name, other.etag)

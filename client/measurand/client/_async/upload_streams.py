@@ -160,7 +160,8 @@ class AsyncUploadStream:
     async def _hear(self) -> None:
         """Wait for one answer; after a reopening, first send what the new stream does not have."""
         await self._push()
-        await self._take(await self._answer(self._live()))
+        if not self.replay.is_safe:  # else the reopening has said all that there is to hear
+            await self._take(await self._answer(self._live()))
 
     async def _take(self, answer: files_pb2.WriteUploadResponse) -> None:
         before = self.replay.persisted_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from measurand.client import methods, names, retries
 from measurand.client._transport import threads
@@ -44,7 +44,14 @@ class Calls:
         self._connecting = threads.Lock()
         self._is_closed = False
 
-    def unary(self, method: Method[Request, Response], request: Request, *, patience: float | None = None) -> Response:
+    def unary(
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        *,
+        patience: float | None = None,
+        gone: type[MeasurandError] | None = None,
+    ) -> Response:
         """Make a call, again and again while that is safe and may help.
 
         Parameters
@@ -52,6 +59,9 @@ class Calls:
         patience : float, optional
             Go on for so many seconds in all, each try with the deadline of its class. Unless given: that deadline,
             and where it has passed for a change, once more.
+        gone : type, optional
+            Of a call that removes something: the error that says that it is not there. Where the answer to an earlier
+            try was lost, that try has removed it.
 
         Raises
         ------
@@ -68,6 +78,8 @@ class Calls:
             except MeasurandError as failure:
                 error = failure
             if not retries.may_repeat(error, method.kind):
+                if tries.failed and gone is not None and isinstance(error, gone):
+                    return cast("Response", method.response())
                 raise error
             if isinstance(error, Timeout) and patience is None:
                 if has_timed_out:

@@ -17,6 +17,7 @@ from measurand.client.messages import dataset_message
 from measurand.client.projection import project
 from measurand.client.results import Revision, time_of
 from measurand.v1 import common_pb2, datasets_pb2
+from measurand.wire.errors import NotFound
 
 __all__ = ["Dataset"]
 
@@ -248,7 +249,8 @@ class Dataset(DatasetFiles):
         force : bool
             Even if it was not deleted first.
         """
-        self._calls.unary(methods.PURGE_DATASET, datasets_pb2.PurgeDatasetRequest(name=self.name, force=force))
+        request = datasets_pb2.PurgeDatasetRequest(name=self.name, force=force)
+        self._calls.unary(methods.PURGE_DATASET, request, gone=NotFound)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dataset) and (self.name, self.etag) == (other.name, other.etag)

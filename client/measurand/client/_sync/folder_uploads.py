@@ -124,13 +124,16 @@ def _settle(
     if answer is None:
         raise Unavailable("the server ended the stream before all files had an answer", transport="OK")
     for result in answer.results:
+        error = problems.error_of(result.problem) if result.HasField("problem") else None
+        if error is not None and retries.may_reopen(error):
+            raise error  # all that has no answer yet is sent again, this one too
         sent = pending.settle(result.index)
         if sent is None:  # answered on an earlier stream as well
             continue
         tries.progress()
         meter.add(sent.size)
-        if result.HasField("problem"):
-            outcome.failed[names.path_of(sent.file.name)] = problems.error_of(result.problem)
+        if error is not None:
+            outcome.failed[names.path_of(sent.file.name)] = error
         else:
             outcome.files.append(File.of(result.file))
 

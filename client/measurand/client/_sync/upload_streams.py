@@ -161,7 +161,8 @@ class UploadStream:
     def _hear(self) -> None:
         """Wait for one answer; after a reopening, first send what the new stream does not have."""
         self._push()
-        self._take(self._answer(self._live()))
+        if not self.replay.is_safe:  # else the reopening has said all that there is to hear
+            self._take(self._answer(self._live()))
 
     def _take(self, answer: files_pb2.WriteUploadResponse) -> None:
         before = self.replay.persisted_size

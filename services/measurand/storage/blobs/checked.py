@@ -230,8 +230,8 @@ class _CheckedStage:
             await asyncio.gather(self._inner.append(chunks), self._in_thread(self._sums.add, chunks))
         self._sums.is_whole = was_whole  # not after a failure: nobody knows then what the store has taken
 
-    async def persist(self) -> int:
-        return await self._inner.persist()
+    async def persist(self, *, whole: bool = True) -> int:
+        return await self._inner.persist(whole=whole)
 
     async def close(self) -> None:
         await self._inner.close()

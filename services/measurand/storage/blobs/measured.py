@@ -104,9 +104,9 @@ class _MeasuredStage:
             await self._inner.append(chunks)
         self._watch.moved("append", sum(map(len, chunks)))
 
-    async def persist(self) -> int:
+    async def persist(self, *, whole: bool = True) -> int:
         with self._watch.call("persist"):
-            return await self._inner.persist()
+            return await self._inner.persist(whole=whole)
 
     async def close(self) -> None:
         await self._inner.close()

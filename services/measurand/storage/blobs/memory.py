@@ -143,7 +143,7 @@ class _MemoryStage:
         self._held.add(b"".join(chunks))
         self._held.modified_time = self._now()
 
-    async def persist(self) -> int:
+    async def persist(self, *, whole: bool = True) -> int:
         return self._held.size
 
     async def close(self) -> None:

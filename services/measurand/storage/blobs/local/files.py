@@ -237,10 +237,12 @@ def _files_of(folder: int, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             key = entry.name.replace("+", "/")
+            if not key.startswith(prefix):
+                continue
             with suppress(FileNotFoundError, NameInvalid):
                 check_key(key)
                 facts = entry.stat(follow_symlinks=False)
-                if key.startswith(prefix) and modes.S_ISREG(facts.st_mode):
+                if modes.S_ISREG(facts.st_mode):
                     yield key, facts
 
 

@@ -139,7 +139,7 @@ class _LocalStage:
     async def append(self, chunks: Sequence[Buffer]) -> None:
         await self._in_thread(self._append, chunks)
 
-    async def persist(self) -> int:
+    async def persist(self, *, whole: bool = True) -> int:
         # The size as of the call: what is appended meanwhile may become durable too, but is not counted.
         return await self._in_thread(self._persist, self._size)
 

@@ -1,0 +1,246 @@
+"""Whether documents and blobs fit each other: what is named is there, what is there is named, all of it can be read.
+
+Nothing is changed, and others may go on meanwhile: what looks wrong is looked at again before it is told. Memory is
+bounded by the number of uploads that are open, not by that of documents or blobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, TypeVar
+
+from measurand.core.digesting import Running, read_through
+from measurand.core.extents import cut
+from measurand.core.file_documents import FILES, SUPERSEDED, File, file_of
+from measurand.core.limits import Limits
+from measurand.core.means import Means
+from measurand.core.naming import NAMING, Named, is_named, named_by
+from measurand.core.ports import BlobStore, Document, DocumentStore, StoredBlob
+from measurand.core.uploads import UPLOADS, upload_of
+from measurand.core.walking import COLLECTIONS, Unreadable, Walk, shown
+from measurand.wire.errors import DataLoss, NotFound
+
+__all__ = ["Checkup", "Kind", "Seen", "Trouble"]
+
+Item = TypeVar("Item")
+Kind = Literal["unreadable", "missing", "short", "damaged"]
+
+AT_ONCE = 32
+"""Questions to a store that run beside each other."""
+REMEMBERED = 10_000
+"""Small files share blobs with their neighbours: so many that were just seen are not asked for again."""
+SLICE_BYTES = 16 << 20
+EXAMPLES = 5
+OVERDUE = timedelta(hours=1)
+"""A server ends what is expired every few minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is lost or damaged.
+
+    Parameters
+    ----------
+    resource : str
+        The document that is, or that stands on it.
+    text : str
+        What is wrong with it.
+    """
+
+    kind: Kind
+    resource: str
+    text: str
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a checkup has looked at, so far.
+
+    Parameters
+    ----------
+    orphans, orphan_bytes : int
+        Blobs older than the grace time that nobody names, staged ones too.
+    orphan_keys : list of str
+        The first few of them.
+    overdue : int
+        Uploads whose time has long come and that nobody has ended.
+    read_bytes : int
+        What was held to its digests.
+    """
+
+    documents: int = 0
+    named: int = 0
+    blobs: int = 0
+    blob_bytes: int = 0
+    orphans: int = 0
+    orphan_bytes: int = 0
+    orphan_keys: list[str] = field(default_factory=list)
+    overdue: int = 0
+    read_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A blob, and the document that stands on it."""
+
+    blob: Named
+    collection: str
+    owner: str
+
+
+class Checkup:
+    """Looks at everything once.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with each trouble when it is found.
+    watch : callable
+        Called now and then with what was seen so far.
+    """
+
+    def __init__(
+        self,
+        documents: DocumentStore,
+        blobs: BlobStore,
+        means: Means,
+        limits: Limits,
+        *,
+        tell: Callable[[Trouble], None],
+        watch: Callable[[Seen], None] = lambda _: None,
+    ) -> None:
+        self._documents = documents
+        self._blobs = blobs
+        self._means = means
+        self._grace = limits.blob_grace
+        self._tell = tell
+        self._watch = watch
+        self._seen = Seen()
+        self._sizes: dict[str, int] = {}
+        self._staged: dict[str, _Wanted] = {}
+
+    async def run(self, *, bytes_per_second: float | None = None) -> Seen:
+        """Look, and return what was seen.
+
+        Parameters
+        ----------
+        bytes_per_second : float, optional
+            Read the bytes of all files too, on average no faster than that, and hold them to their digests.
+        """
+        walk = Walk(self._documents, self._means, self._unreadable)
+        for collection in COLLECTIONS:
+            async for page in walk.over(collection):
+                self._seen.documents += len(page)
+                if collection in NAMING:
+                    await self._look_for_blobs(collection, page)
+                if collection == UPLOADS:
+                    self._seen.overdue += sum(map(self._is_overdue, page))
+                if collection in (FILES, SUPERSEDED) and bytes_per_second:
+                    for document in page:
+                        await self._read(document.key, file_of(document), bytes_per_second)
+                self._watch(self._seen)
+        await self._scan()
+        await _each(self._look_for, [[one] for one in self._staged.values()])  # finished meanwhile, or gone
+        return self._seen
+
+    async def _look_for_blobs(self, collection: str, page: Sequence[Document]) -> None:
+        if len(self._sizes) > REMEMBERED:
+            self._sizes.clear()
+        wanted: dict[str, list[_Wanted]] = {}
+        for document in page:
+            for named in named_by(collection, document):
+                one = _Wanted(named, collection, document.key)
+                if named.staged:
+                    self._staged[named.key] = one  # the scan will meet it
+                elif named.size > self._sizes.get(named.key, -1):
+                    wanted.setdefault(named.key, []).append(one)
+        await _each(self._look_for, list(wanted.values()))
+        self._seen.named += len(wanted)
+
+    async def _look_for(self, wanted: Sequence[_Wanted]) -> None:
+        """Ask for one blob, on behalf of all who stand on it."""
+        key = wanted[0].blob.key
+        there = -1
+        try:
+            there = self._sizes[key] = (await self._blobs.stat(key)).size
+        except NotFound:
+            pass
+        except DataLoss as error:
+            for one in wanted:
+                self._tell(Trouble("damaged", shown(one.owner), error.message))
+            return
+        for one in wanted:
+            if one.blob.size <= there or not await self._is_still_named(one):
+                continue
+            if there < 0:
+                self._tell(Trouble("missing", shown(one.owner), f"its blob {key} is not there"))
+            else:
+                text = f"its blob {key} has {there} bytes and should have {one.blob.size}"
+                self._tell(Trouble("short", shown(one.owner), text))
+
+    async def _is_still_named(self, wanted: _Wanted) -> bool:
+        """Tell whether a blob that is not there is lost: it goes after the last document that names it."""
+        document = await self._documents.fetch(wanted.collection, wanted.owner)
+        return document is not None and wanted.blob in named_by(wanted.collection, document)
+
+    def _is_overdue(self, document: Document) -> bool:
+        return self._means.now() - upload_of(document).expire_time > OVERDUE
+
+    async def _scan(self) -> None:
+        old: list[StoredBlob] = []
+        async for blob in self._blobs.scan():
+            self._seen.blobs += 1
+            self._seen.blob_bytes += blob.size
+            named = self._staged.get(blob.key)
+            if named is not None and named.blob.size <= blob.size:
+                del self._staged[blob.key]
+            if self._means.now() - blob.modified_time >= self._grace:
+                old.append(blob)
+            if len(old) == AT_ONCE:
+                await _each(self._judge, old)
+                old.clear()
+                self._watch(self._seen)
+        await _each(self._judge, old)
+
+    async def _judge(self, blob: StoredBlob) -> None:
+        # Asked twice: an upload that is committed just now hands its blobs from one collection on to another.
+        if await is_named(self._documents, blob.key) or await is_named(self._documents, blob.key):
+            return
+        self._seen.orphans += 1
+        self._seen.orphan_bytes += blob.size
+        if self._seen.orphans <= EXAMPLES:
+            self._seen.orphan_keys.append(blob.key)
+
+    async def _read(self, key: str, file: File, bytes_per_second: float) -> None:
+        started, running = self._means.monotonic(), Running.begin(self._means)
+        try:
+            for offset in range(0, file.size, SLICE_BYTES):
+                size = min(SLICE_BYTES, file.size - offset)
+                await read_through(running, self._blobs, tuple(cut(file.extents, offset, size)))
+                self._seen.read_bytes += size
+                self._watch(self._seen)
+                ahead = running.size / bytes_per_second - (self._means.monotonic() - started)
+                await asyncio.sleep(max(ahead, 0))
+        except DataLoss as error:
+            self._tell(Trouble("damaged", shown(key), error.message))
+            return
+        except NotFound:
+            return  # told of already, or removed meanwhile
+        promised = file.digests
+        if running.crc32c != promised.crc32c or promised.blake3 not in ("", running.digests.blake3):
+            self._tell(Trouble("damaged", shown(key), "its bytes do not fit its digests"))
+
+    def _unreadable(self, found: Unreadable) -> None:
+        self._tell(Trouble("unreadable", f"{found.collection}: {found.key}", found.why))
+
+
+async def _each(work: Callable[[Item], Awaitable[None]], items: Sequence[Item]) -> None:
+    """Work on all of them, some beside each other. What is raised is raised when none runs any longer."""
+    for start in range(0, len(items), AT_ONCE):
+        ended = await asyncio.gather(*map(work, items[start : start + AT_ONCE]), return_exceptions=True)
+        for fault in ended:
+            if fault is not None:
+                raise fault

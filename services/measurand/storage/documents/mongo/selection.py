@@ -1,0 +1,130 @@
+"""What a search asks for, and the records that it yields."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.asynchronous.collection import AsyncCollection
+
+from measurand.core.filters.evaluate import CompilePattern
+from measurand.core.filters.tree import And, Compare, Filter
+from measurand.storage.documents.mongo.filters import TRUE, Condition, Passes, compiled
+from measurand.storage.documents.mongo.records import Record, projection
+
+__all__ = ["Records", "Selection", "beginning", "select"]
+
+Records = AsyncCollection[dict[str, Any]]
+"""A collection of MongoDB's."""
+
+_AT_ONCE = 500
+"""So many records come at a time where each has to pass a test of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The records that a filter holds for.
+
+    Parameters
+    ----------
+    conditions : sequence of mapping
+        What MongoDB is asked, all of it.
+    passes : callable, optional
+        What each record must pass beyond that; it reads `paths`.
+    compared : frozenset of str
+        Paths at which each of the records has a value that the filter compares with something.
+    """
+
+    records: Records
+    conditions: Sequence[Condition]
+    passes: Passes | None
+    paths: Sequence[str]
+    compared: frozenset[str]
+
+    def query(self, *more: Condition) -> Condition:
+        """Return all conditions, and more of them, as one."""
+        conditions = [*self.conditions, *more]
+        return conditions[0] if len(conditions) == 1 else {"$and": conditions}
+
+    async def first(
+        self,
+        limit: int,
+        *more: Condition,
+        sort: Sequence[tuple[str, int]],
+        paths: Sequence[str] = (),
+        with_text: bool = True,
+    ) -> list[Record]:
+        """Return the first records in an order, with their body and what they sort by at some paths."""
+        kept = projection(*paths, *self.paths, with_text=with_text)
+        found = self.records.find(self.query(*more), kept).sort(list(sort))
+        if self.passes is None:
+            return [*await found.limit(limit).batch_size(limit).to_list()]
+        passing: list[Record] = []
+        async for record in found.batch_size(_AT_ONCE):
+            if self.passes(record):
+                passing.append(record)
+                if len(passing) == limit:
+                    break
+        await found.close()
+        return passing
+
+    async def each(self, *paths: str) -> AsyncIterator[Record]:
+        """Yield all records, with nothing but what they have at these paths and at those of the test."""
+        kept = projection(*paths, *self.paths, with_body=False)
+        async for record in self.records.find(self.query(), kept, batch_size=_AT_ONCE):
+            if self.passes is None or self.passes(record):
+                yield record
+
+
+def select(
+    records: Records,
+    compile_pattern: CompilePattern,
+    *,
+    scopes: Collection[str] | None,
+    where: Filter | None = None,
+    key_prefix: str = "",
+) -> Selection:
+    """Return the selection that a verb of the port asks for."""
+    conditions: list[Condition] = [_within(scopes)]
+    if key_prefix:
+        conditions.append({"_id": beginning(key_prefix)})
+    if where is None:
+        return Selection(records, conditions, None, (), frozenset())
+    query = compiled(where, compile_pattern)
+    if query.condition != TRUE:
+        conditions.append(query.condition)
+    return Selection(records, conditions, query.passes, query.paths, frozenset(_compared(where)))
+
+
+def beginning(prefix: str) -> dict[str, object]:
+    """Return the condition that a string begins so."""
+    end = _successor(prefix) if prefix else None
+    return {"$gte": prefix} if end is None else {"$gte": prefix, "$lt": end}
+
+
+def _within(scopes: Collection[str] | None) -> Condition:
+    """Return the condition on the scope. What was removed has none."""
+    if scopes is None:
+        return {"gone": None}
+    wanted = sorted(set(scopes))
+    return {"s": wanted[0]} if len(wanted) == 1 else {"s": {"$in": wanted}}
+
+
+def _successor(prefix: str) -> str | None:
+    """Return the least string that is greater than all that begin so, in code point order; None: there is none."""
+    for index in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[index])
+        if code < 0x10FFFF:
+            return prefix[:index] + chr(0xE000 if code == 0xD7FF else code + 1)  # surrogates are no characters
+    return None
+
+
+def _compared(where: Filter) -> Sequence[str]:
+    match where:
+        case And(items):
+            return [path for item in items for path in _compared(item)]
+        case Compare(path, _, value) if value.kind != "z":
+            return [path]
+        case _:
+            return []
