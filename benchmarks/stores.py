@@ -25,8 +25,7 @@ def started(folder: Path, needs: Sequence[str]) -> Iterator[None]:
         if "mongod" in needs:
             from tests.mongod import Mongod
 
-            # Its usual cache would take half of the machine from the others; this holds the indexes of a million.
-            mongod = Mongod(folder / "mongod", options=["--wiredTigerCacheSizeGB", "4"])
+            mongod = Mongod(folder / "mongod", cache_gigabytes=4)  # holds the indexes of a million
             stack.callback(mongod.stop)
             os.environ[MONGOD] = mongod.url_of("{}")
         if "s3" in needs:

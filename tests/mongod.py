@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -18,7 +20,7 @@ from typing import Any
 import pymongo
 from pymongo.errors import AutoReconnect, PyMongoError
 
-__all__ = ["Mongod", "free_port", "shared_mongod"]
+__all__ = ["Mongod", "forget_sockets", "free_port", "shared_mongod"]
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -39,6 +41,8 @@ class Mongod:
         Where it listens; for a folder that was used before, where it listened then. Otherwise any free one.
     connect : mapping, optional
         What pymongo needs to talk to it, such as `tls` and `tlsCAFile`.
+    cache_gigabytes : float
+        How much memory it takes for its cache, which by itself would be half of the machine's.
     """
 
     def __init__(
@@ -49,12 +53,14 @@ class Mongod:
         options: Sequence[str] = (),
         port: int | None = None,
         connect: Mapping[str, Any] | None = None,
+        cache_gigabytes: float = 0.25,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self._replica_set = replica_set
         self._options = options
         self._connect = connect or {}
+        self._cache_gigabytes = cache_gigabytes
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "data").mkdir(parents=True, exist_ok=True)
         self.start()
@@ -90,7 +96,12 @@ class Mongod:
                 str(_binary()),
                 *("--dbpath", str(self.folder / "data"), "--logpath", str(self._log_path), "--logappend"),
                 *("--bind_ip", "127.0.0.1", "--port", str(self.port), "--nounixsocket"),
-                *("--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"),
+                *(
+                    "--wiredTigerCacheSizeGB",
+                    str(self._cache_gigabytes),
+                    "--setParameter",
+                    "diagnosticDataCollectionEnabled=false",
+                ),
                 *replica_set,
                 *self._options,
             ],
@@ -165,6 +176,13 @@ def shared_mongod() -> Mongod:
     mongod = Mongod(folder)
     atexit.register(mongod.stop)  # before the folder goes: the last registered is called first
     return mongod
+
+
+def forget_sockets() -> None:
+    """Collect what the driver leaves behind of connections that it was about to make when it was closed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def free_port() -> int:

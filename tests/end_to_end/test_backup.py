@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -179,10 +180,11 @@ def destroy(site: Site) -> None:
 
 @pytest.mark.stores(*DURABLE)
 def test_everything_acknowledged_before_a_backup_is_there_after_the_store_was_lost(site: Site, tmp_path: Path) -> None:
-    target = tmp_path / "backups"
+    target, leftovers = tmp_path / "backups", tmp_path / "leftovers"
+    leftovers.mkdir()
     with site.running() as server, load(server.address) as state:
         state.wait_for(MANY)
-        first = command("backup", target, *places(site), environment=site.environment)
+        first = command("backup", target, *places(site), environment={**site.environment, "TMPDIR": str(leftovers)})
         until(lambda: len(list(target.glob("blobs/*/files+*"))) > 5 or first.poll() is not None)
         first.kill()
         first.communicate()
@@ -198,6 +200,22 @@ def test_everything_acknowledged_before_a_backup_is_there_after_the_store_was_lo
         done("restore", target, *places(new), environment=new.environment)
         with new.running() as server:
             check_all_there(server.address, before)
+
+
+@pytest.mark.stores("embedded")
+def test_a_backup_that_is_told_to_end_leaves_nothing_behind(site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with site.running() as server, load(server.address) as state:
+        state.wait_for(MANY)
+    environment = {"TMPDIR": str(folder)}
+    first = command("backup", tmp_path / "backups", *places(site), environment=environment)
+    until(lambda: bool(list(folder.iterdir())) or first.poll() is not None)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=PATIENCE_SECONDS)
+    assert first.returncode == 128 + signal.SIGTERM
+    assert not list(folder.iterdir())
+    assert "the store as it was on" in done("backup", tmp_path / "backups", *places(site), environment=environment)
 
 
 @pytest.mark.stores("fleet")

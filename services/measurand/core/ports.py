@@ -115,7 +115,8 @@ class Stage(Protocol):
         Parameters
         ----------
         whole : bool
-            True: all of it. False: a store that writes in parts may keep back what does not fill one.
+            True: all of it. False: some of it, as it comes: a store that writes in parts may keep back what does not
+            fill one, and may answer when one more part is durable while others are on their way.
         """
         ...
 

@@ -25,11 +25,12 @@ from measurand.core.moving.lines import walk
 from measurand.core.moving.tally import Tally
 from measurand.core.moving.writing import Writing
 from measurand.core.ports import Document, DocumentStore, Position
-from measurand.wire.errors import HistoryTrimmed
+from measurand.wire.errors import Busy, HistoryTrimmed
 
 __all__ = ["Copying", "Cut"]
 
 CHANGES_AT_ONCE = 500
+WALKS = 10
 KEEP_UP_SECONDS = 5.0
 """How long changes may wait while something else goes on. Stores keep them for a bounded time."""
 
@@ -100,8 +101,14 @@ class Copying:
         self._looked = means.monotonic()
 
     async def begin(self) -> None:
-        """Make the copy like the source, but for what changes meanwhile. What is there already is not written again."""
-        while True:
+        """Make the copy like the source, but for what changes meanwhile. What is there already is not written again.
+
+        Raises
+        ------
+        Busy
+            SERVER_BUSY: so much is written that the source forgets changes before they can be taken over.
+        """
+        for _ in range(WALKS):
             for content in CONTENTS:
                 self._tokens[content.name] = (await self._source.changes(content.name, after=None)).token
             self._looked = self._means.monotonic()
@@ -111,6 +118,9 @@ class Copying:
             except HistoryTrimmed:
                 continue  # more was written meanwhile than the store remembers: walk once more
             return
+        raise Busy(
+            "more is written to this store than can be copied; run this again when there is less", retry_seconds=600
+        )
 
     async def keep_up(self) -> None:
         """Take over what has changed, if the last time was a while ago."""

@@ -26,14 +26,13 @@ def command(*, target: str, config: Path | None, keep: int | None, **flags: Any)
     Each run adds a backup; what files hold is copied once for all of them. A run that was killed is run again.
     """
     settings = settings_of(flags, config)
-    import asyncio
-
     from measurand.server.config import ConfigError
+    from measurand.server.moving.ending import run
     from measurand.server.moving.telling import size_text, tell_damages
 
     place = place_of(target)
     try:
-        manifest, gone = asyncio.run(_back_up(settings, place, keep))
+        manifest, gone = run(_back_up(settings, place, keep))
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     for old in gone:

@@ -42,14 +42,13 @@ def command(**flags: Any) -> None:
     Run it while the store is served, as often as you like; then stop the servers and run it once more. That run makes
     the copy whole, and servers open it from then on. A run that was killed is run again, and goes on.
     """
-    import asyncio
-
     from measurand.server.config import ConfigError
+    from measurand.server.moving.ending import run
     from measurand.server.moving.telling import size_text, tell_damages
 
     source, target = _settings(flags, "from"), _settings(flags, "to")
     try:
-        outcome = asyncio.run(_copy(source, target))
+        outcome = run(_copy(source, target))
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     tally = outcome.tally

@@ -21,16 +21,15 @@ __all__ = ["command"]
 def command(*, config: Path | None, **flags: Any) -> None:
     """Bring a store of an older release up to this one. Stop its servers first, and make a copy of it."""
     settings = settings_of(flags, config)
-    import asyncio
-
     from measurand.server.config import ConfigError
+    from measurand.server.moving.ending import run
 
-    async def run() -> None:
+    async def tell() -> None:
         async for line in _migrate(settings):
             click.echo(line)
 
     try:
-        asyncio.run(run())
+        run(tell())
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
 

@@ -30,18 +30,17 @@ def command(*, source: str, config: Path | None, backup_id: str | None, is_list:
     the new one before it is whole. A run that was killed is run again, and goes on.
     """
     settings = settings_of(flags, config)
-    import asyncio
-
     from measurand.server.config import ConfigError
+    from measurand.server.moving.ending import run
     from measurand.server.moving.telling import tell_damages
 
     place = place_of(source)
     try:
         if is_list:
-            for manifest in asyncio.run(_list(place)):
+            for manifest in run(_list(place)):
                 click.echo(f"{manifest.id}  {moment_of(manifest)}")
             return
-        manifest, damaged = asyncio.run(_restore(settings, place, backup_id))
+        manifest, damaged = run(_restore(settings, place, backup_id))
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
     count = sum(section.count for section in manifest.documents.values())

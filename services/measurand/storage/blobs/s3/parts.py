@@ -26,12 +26,14 @@ class Parts:
 
     def __init__(self, upload: Callable[[int, Sequence[Buffer]], Awaitable[None]]) -> None:
         self._upload = upload
+        self._begun = self._told = 0
         self._held: dict[int, Sequence[Buffer]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def begin(self, number: int, chunks: Sequence[Buffer]) -> None:
         """Begin to upload a part; its bytes must not change any more."""
         self._held[number] = chunks
+        self._begun = number
         self._start(number)
 
     async def room(self) -> None:
@@ -55,6 +57,20 @@ class Parts:
             await asyncio.wait(tasks)
         for task in tasks:
             task.result()
+
+    async def first(self) -> int:
+        """Return how many parts from the first on are durable, when they are more than at the last time or all.
+
+        Raises what has failed, if it fails again.
+        """
+        if self._durable == self._told and self._held:
+            await self.settle(min(self._held))
+        self._told = self._durable
+        return self._told
+
+    @property
+    def _durable(self) -> int:
+        return min(self._held) - 1 if self._held else self._begun
 
     async def drain(self) -> None:
         """Return when nothing is on its way any more, however it ended."""

@@ -37,7 +37,7 @@ class S3Stage:
         self._part_bytes = record.part_bytes
         self._in_thread = in_thread
         self._size = 0
-        self._part = memoryview(b"")
+        self._part: list[memoryview] = []
         self._parts = Parts(self._upload_part)
         self._uploaded: set[int] = set()
         self._pieces: list[Piece] = []
@@ -62,12 +62,13 @@ class S3Stage:
             self._take(memoryview(chunk))
 
     async def persist(self, *, whole: bool = True) -> int:
-        """Return when the parts that are full are durable; with `whole` the bytes behind them too, in a piece."""
-        size, part = self._size, self._part
+        """Return when one more part is durable; with `whole` all of them, and the bytes behind them in a piece."""
+        size, part = self._size, list(self._part)
         full = size // self._part_bytes
         if not whole:
-            await self._parts.settle(full)
-            return max(full * self._part_bytes, min(size, self._pieces_end))
+            # Not all that are on their way: whoever is told of each can send as much again meanwhile.
+            durable = min(full, await self._parts.first())
+            return max(durable * self._part_bytes, min(size, self._pieces_end))
         steps = (self._parts.settle(full), self._store_piece(full * self._part_bytes, size, part))
         # Both come to their end: who tries again finds nothing on its way that fails for a reason of before.
         for answer in await asyncio.gather(*steps, return_exceptions=True):
@@ -77,20 +78,19 @@ class S3Stage:
 
     async def close(self) -> None:
         await self._parts.close()
-        self._part = memoryview(b"")
+        self._part = []
 
     def _take(self, chunk: memoryview) -> None:
         while len(chunk):
             filled = self._size % self._part_bytes
-            if not filled:
-                self._part = memoryview(bytearray(self._part_bytes))
             count = min(len(chunk), self._part_bytes - filled)
-            self._part[filled : filled + count] = chunk[:count]
+            # What nobody can change need not be copied.
+            self._part.append(chunk[:count] if isinstance(chunk.obj, bytes) else memoryview(bytes(chunk[:count])))
             self._size += count
             chunk = chunk[count:]
             if filled + count == self._part_bytes:
-                self._parts.begin(self._size // self._part_bytes, [self._part])
-                self._part = memoryview(b"")
+                self._parts.begin(self._size // self._part_bytes, self._part)
+                self._part = []
 
     # ------------------------------------------------------------------------------------------------------- parts
 
@@ -127,7 +127,7 @@ class S3Stage:
 
     # ------------------------------------------------------------------------------------------------------ pieces
 
-    async def _store_piece(self, base: int, end: int, part: memoryview) -> None:
+    async def _store_piece(self, base: int, end: int, part: Sequence[memoryview]) -> None:
         """Make the bytes up to `end` durable, of the part that begins at `base` and is not full there."""
         async with self._storing_piece:
             begin = max(base, self._pieces_end)
@@ -139,15 +139,15 @@ class S3Stage:
             else:
                 old = []
             piece = self._names.piece(self._key, begin, end)
-            await self._in_thread(self._put_piece, piece, part[begin - base : end - base])
+            await self._in_thread(self._put_piece, piece, _cut(part, begin - base))
             self._pieces_end = end
             self._pieces.append(piece)
             await self._remove(old)
         await self._sweep()
 
-    def _put_piece(self, piece: Piece, content: memoryview) -> None:
+    def _put_piece(self, piece: Piece, content: Sequence[memoryview]) -> None:
         with translating(self._key):
-            self._objects.put(piece.name, [content])
+            self._objects.put(piece.name, content)
 
     async def _sweep(self) -> None:
         """Remove the pieces of parts that are durable."""
@@ -164,3 +164,13 @@ class S3Stage:
         with translating(self._key):
             for piece in pieces:
                 self._objects.delete(piece.name)
+
+
+def _cut(chunks: Sequence[memoryview], skip: int) -> list[memoryview]:
+    """Return chunks without the first `skip` bytes."""
+    rest: list[memoryview] = []
+    for chunk in chunks:
+        if skip < len(chunk):
+            rest.append(chunk[skip:])
+        skip = max(0, skip - len(chunk))
+    return rest
