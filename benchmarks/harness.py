@@ -23,6 +23,9 @@ PRODUCT = "measurand"
 Turn = Callable[[], float]
 """Does the work once and returns a figure in the unit of its row."""
 
+Make = Callable[..., AbstractContextManager[Turn]]
+"""Sets everything up, gives the turn, and takes everything down."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -37,7 +40,7 @@ class Contender:
     """
 
     name: str
-    make: Callable[..., AbstractContextManager[Turn]]
+    make: Make
     arguments: tuple[object, ...] = ()
     every: int = 1
 

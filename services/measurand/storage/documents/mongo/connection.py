@@ -24,6 +24,7 @@ from pymongo.read_concern import ReadConcern
 from measurand.storage.documents.mongo.faults import brief, translate
 from measurand.storage.documents.mongo.records import CODEC
 from measurand.storage.documents.mongo.selection import Records
+from measurand.storage.documents.mongo.waiting import make_waits_cancellable
 from measurand.wire.errors import FailedPrecondition, InvalidArgument, MeasurandError, Unavailable
 
 __all__ = ["Connection", "name_of"]
@@ -79,6 +80,7 @@ class Connection:
         """
         name = name_of(url)
         _check(url, name)
+        #make_waits_cancellable()
         defaults = {
             "appname": "measurand",
             "serverMonitoringMode": "poll",  # half as many connections; a change of the primary is told by what fails
@@ -95,7 +97,7 @@ class Connection:
         except (PyMongoError, ValueError, TypeError, OSError, UserWarning) as error:
             raise _of_url(error, url, name) from error
         try:
-            with pymongo.timeout(_SELECTION_SECONDS):
+            with pymongo.timeout(min(_SELECTION_SECONDS, timeout_seconds)):
                 hello = await opened.hello()
             _check_deployment(hello, name)
         except PyMongoError as error:
@@ -209,7 +211,7 @@ def _of_opening(error: PyMongoError, name: str) -> MeasurandError:
         options = "see tls, tlsCAFile and tlsCertificateKeyFile in the URL"
         if "SSL" in text or "certificate" in text:
             return Unavailable(f"{name}: no secure connection came about ({text}); {options}", store=name)
-        if "connection closed" in text or "reset" in text:
+        if "closed" in text or "reset" in text:
             return Unavailable(
                 f"{name}: MongoDB hangs up ({text}); it may want TLS, or a certificate, of an authority that it knows; "
                 f"{options}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -42,11 +43,12 @@ async def total(selection: Selection, path: str) -> Total:
     """Return how many records a selection has, and the sum of their integers at the path."""
     if selection.passes is not None:
         number = whole = 0
-        async for record in selection.each(path):
-            number += 1
-            scalar = sort_scalar(record, path)
-            if scalar is not None and scalar.kind == "n" and isinstance(scalar.value, int):
-                whole += scalar.value
+        async with aclosing(selection.each(path)) as records:
+            async for record in records:
+                number += 1
+                scalar = sort_scalar(record, path)
+                if scalar is not None and scalar.kind == "n" and isinstance(scalar.value, int):
+                    whole += scalar.value
         return Total(number, whole)
     field = field_of(path)
     value = {"$ifNull": [f"$o.{field}", f"$v.{field}"]}
@@ -84,10 +86,11 @@ async def _count(selection: Selection, most: int | None) -> int:
         counted = await _aggregated(selection, *stop, {"$count": "count"})
         return int(counted[0]["count"]) if counted else 0
     number = 0
-    async for _ in selection.each():
-        number += 1
-        if number == most:
-            break
+    async with aclosing(selection.each()) as records:
+        async for _ in records:
+            number += 1
+            if number == most:
+                break
     return number
 
 

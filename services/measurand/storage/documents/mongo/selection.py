@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,20 +61,21 @@ class Selection:
         if self.passes is None:
             return [*await found.limit(limit).batch_size(limit).to_list()]
         passing: list[Record] = []
-        async for record in found.batch_size(_AT_ONCE):
-            if self.passes(record):
-                passing.append(record)
-                if len(passing) == limit:
-                    break
-        await found.close()
+        async with found.batch_size(_AT_ONCE) as records:
+            async for record in records:
+                if self.passes(record):
+                    passing.append(record)
+                    if len(passing) == limit:
+                        break
         return passing
 
-    async def each(self, *paths: str) -> AsyncIterator[Record]:
+    async def each(self, *paths: str) -> AsyncGenerator[Record, None]:
         """Yield all records, with nothing but what they have at these paths and at those of the test."""
         kept = projection(*paths, *self.paths, with_body=False)
-        async for record in self.records.find(self.query(), kept, batch_size=_AT_ONCE):
-            if self.passes is None or self.passes(record):
-                yield record
+        async with self.records.find(self.query(), kept, batch_size=_AT_ONCE) as records:
+            async for record in records:
+                if self.passes is None or self.passes(record):
+                    yield record
 
 
 def select(
@@ -86,7 +87,7 @@ def select(
     key_prefix: str = "",
 ) -> Selection:
     """Return the selection that a verb of the port asks for."""
-    conditions: list[Condition] = [_within(scopes)]
+    conditions: list[Condition] = [_within(scopes, where)]
     if key_prefix:
         conditions.append({"_id": beginning(key_prefix)})
     if where is None:
@@ -103,10 +104,10 @@ def beginning(prefix: str) -> dict[str, object]:
     return {"$gte": prefix} if end is None else {"$gte": prefix, "$lt": end}
 
 
-def _within(scopes: Collection[str] | None) -> Condition:
+def _within(scopes: Collection[str] | None, where: Filter | None) -> Condition:
     """Return the condition on the scope. What was removed has none."""
-    if scopes is None:
-        return {"gone": None}
+    if scopes is None:  # an index tells of all that have a scope, but is no way to those that a filter looks for
+        return {"s": {"$gte": ""}} if where is None else {"gone": None}
     wanted = sorted(set(scopes))
     return {"s": wanted[0]} if len(wanted) == 1 else {"s": {"$in": wanted}}
 
