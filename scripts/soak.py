@@ -1,4 +1,4 @@
-"""Rounds of kills with sizes and moments by chance, then every property test with fresh examples, again and again."""
+"""Rounds of kills with sizes and moments by chance, long outages, then every property test with fresh examples."""
 
 from __future__ import annotations
 
@@ -9,64 +9,141 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MiB = 1024 * 1024
 
 sys.path.insert(0, str(ROOT))
-from tests.end_to_end import kill_rounds  # noqa: E402  # found through the line above
-from tests.stores import open_site  # noqa: E402
+from tests.end_to_end import chaos, durable_rounds, fleet, kill_rounds, outage  # noqa: E402  # found through the line above
+from tests.stores import DURABLE, open_site  # noqa: E402
 
-ROUNDS = {"server killed": kill_rounds.server_round, "client killed": kill_rounds.client_round}
+KILLS = {"server killed": kill_rounds.server_round, "client killed": kill_rounds.client_round}
+OUTAGES: list[tuple[fleet.Victim, bool]] = [("mongod", False), ("s3", False), ("mongod", True), ("s3", True)]
+AWAY_SECONDS = 30.0
 
 
 def main() -> int:
     """Run it all and return 0 when nothing was ever wrong."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200, help="rounds of each kind of kill (default: 200)")
+    parser.add_argument("--durable", type=int, default=50, help="rounds of kills right after a write (default: 50)")
+    parser.add_argument(
+        "--chaos", type=int, default=200, help="rounds on MongoDB and S3 with two servers (default: 200)"
+    )
+    parser.add_argument("--outages", type=int, default=1, help="half a minute without each store (default: once)")
     parser.add_argument("--properties", type=int, default=20, help="runs of the property tests (default: 20)")
     parser.add_argument("--megabytes", type=int, default=256, help="largest file of a round (default: 256)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000, help="brings a run back")
     arguments = parser.parse_args()
 
     print(f"seed {arguments.seed}")
-    journals = tempfile.TemporaryDirectory(prefix="measurand-soak-")
-    os.environ["XDG_STATE_HOME"] = journals.name  # what the clients note down is not for the user's own folder
-    for name, play in ROUNDS.items():
-        most, kills, begin = 0, 0, time.monotonic()
-        for number in range(arguments.rounds):
-            seed = arguments.seed + number
-            size = random.Random(seed).randint(MiB, arguments.megabytes * MiB)
-            with tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder:
-                try:
-                    with open_site("embedded", Path(folder) / "store") as site:
-                        outcome = play(site, size, seed)
+    with tempfile.TemporaryDirectory(prefix="measurand-soak-") as journals:
+        os.environ["XDG_STATE_HOME"] = journals  # what the clients note down is not for the user's own folder
+        kill(arguments.rounds, arguments.seed, arguments.megabytes * MiB)
+        cut_off(arguments.durable, arguments.seed)
+        make_chaos(arguments.chaos, arguments.seed)
+        take_away(arguments.outages)
+    return properties(arguments.properties, arguments.seed)
+
+
+def kill(rounds: int, seed: int, most_bytes: int) -> None:
+    """Kill servers and clients in the middle of an upload."""
+    for stores in DURABLE:
+        for name, play in KILLS.items():
+            most, kills, begin = 0, 0, time.monotonic()
+            for number in range(rounds):
+                size = random.Random(seed + number).randint(MiB, most_bytes)
+                with (
+                    brought_back_by(f"{name}: round {number} of {size:,} bytes", f"--seed {seed + number} --rounds 1"),
+                    tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder,
+                    open_site(stores, Path(folder) / "store") as site,
+                ):
+                    outcome = play(site, size, seed + number)
                     kill_rounds.check(outcome, size)
-                except BaseException:
-                    print(
-                        f"{name}: round {number} of {size:,} bytes failed; bring it back with --seed {seed} --rounds 1"
-                    )
-                    raise
-            most, kills = max(most, outcome.sent_twice), kills + outcome.kills
-            took = time.monotonic() - begin
-            print(f"\r{name}: {number + 1} rounds, {kills} kills, at most {most:,} bytes twice, {took:.0f} s", end="")
+                most, kills = max(most, outcome.sent_twice), kills + outcome.kills
+                tell(f"{stores}: {name}: {number + 1} rounds, {kills} kills, at most {most:,} bytes twice", begin)
+            print(flush=True)
+
+
+def cut_off(rounds: int, seed: int) -> None:
+    """Kill a server right after an acknowledgement, and in the middle of a write."""
+    kinds: dict[str, Callable[[durable_rounds.Durable], None]] = {
+        "killed after an acknowledgement": durable_rounds.Durable.after_an_acknowledgement,
+        "killed amid a write": durable_rounds.Durable.amid_a_write,
+    }
+    for stores in DURABLE if rounds else ():
+        for name, play in kinds.items():
+            begin = time.monotonic()
+            with (
+                brought_back_by(f"{stores}: {name}", f"--seed {seed} --durable {rounds}"),
+                tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder,
+                open_site(stores, Path(folder) / "store") as site,
+                durable_rounds.start_durable(site, seed=seed) as durable,
+            ):
+                for number in range(rounds):
+                    play(durable)
+                    tell(f"{stores}: {name}: {number + 1} of {number + 1} rounds", begin)
+            print(flush=True)
+
+
+def make_chaos(rounds: int, seed: int) -> None:
+    """Kill and freeze servers and stores while people work on them."""
+    if not rounds:
+        return
+    chance, begin = random.Random(seed), time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder,
+        chaos.start_chaos(Path(folder), seed=seed) as running,
+    ):
+        for number in range(rounds):
+            events = chaos.plan(chance)
+            with brought_back_by(f"chaos: round {number}, {events}", f"--seed {seed} --chaos {rounds}"):
+                running.round(events)
+            tell(f"chaos: {number + 1} rounds", begin)
         print(flush=True)
-    for number in range(arguments.properties):
-        print(f"properties, run {number + 1} of {arguments.properties}", flush=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-m",
-            "hypothesis",
-            f"--hypothesis-seed={arguments.seed + number}",
-        ]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        running.check_all()
+        print(running.report, flush=True)
+
+
+def take_away(times: int) -> None:
+    """Take each store away for half a minute."""
+    if not times:
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder,
+        fleet.start_fleet(Path(folder), program="measurand.server.run") as running,
+    ):
+        for victim, frozen in OUTAGES * times:
+            seen = outage.suffer(running, victim, frozen=frozen, before=10.0, away=AWAY_SECONDS, after=10.0)
+            print(f"{victim} {'frozen' if frozen else 'killed'} for {AWAY_SECONDS:.0f} s: {seen}", flush=True)
+
+
+def properties(runs: int, seed: int) -> int:
+    """Run the property tests with other examples each time; returns the exit code."""
+    for number in range(runs):
+        print(f"properties, run {number + 1} of {runs}", flush=True)
+        options = ["-q", "-m", "hypothesis", f"--hypothesis-seed={seed + number}"]
+        if subprocess.run([sys.executable, "-m", "pytest", *options], cwd=ROOT, check=False).returncode:
             return 1
-    journals.cleanup()
     return 0
+
+
+@contextmanager
+def brought_back_by(what: str, options: str) -> Iterator[None]:
+    """Say how to see it again when it fails."""
+    try:
+        yield
+    except BaseException:
+        print(f"\n{what} failed; bring it back with {options}", flush=True)
+        raise
+
+
+def tell(what: str, begin: float) -> None:
+    """Write how far it came over what was written before."""
+    print(f"\r{what}, {time.monotonic() - begin:.0f} s", end="", flush=True)
 
 
 if __name__ == "__main__":

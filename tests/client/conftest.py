@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.servers import Server, running
+from tests.servers import Server
+from tests.stores import open_site
 
 
 @pytest.fixture(scope="session")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("client") / "store") as server:
+def process(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with open_site(stores, tmp_path_factory.mktemp("client") / "store") as site, site.running() as server:
         yield server
 
 

@@ -62,7 +62,7 @@ def only(value: object) -> Entry:
         (Moment(2**62, 0), None),
         (b"x", None),
         (1j, None),
-        (object(), None),
+        pytest.param(object(), None, id="object"),
         ([], None),
         ({}, None),
     ],

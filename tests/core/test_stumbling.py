@@ -250,3 +250,42 @@ async def test_a_dataset_changes_once_whatever_call_stumbles(name: str, after: b
         if not stumble.has_happened:
             return
     raise AssertionError(f"the scenario did not end within {MOST_CALLS} calls")
+
+
+# ------------------------------------------------------------------------------------------- work in the background
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_the_work_in_the_background_gets_everything_done_whatever_call_stumbles(after: bool, times: int) -> None:
+    """It is run again and again; what has to go goes, and what has to stay stays."""
+    for at in range(MOST_CALLS):
+        rooms = make_rooms(LIMITS)
+        await prepare(rooms)
+        for path, data in {"kept": b"kept", "twice": b"1"}.items():
+            await rooms.small_files.put(LOCAL_USER, SmallFile(FileSpec(rooms.file(path)), data, Digests()))
+        await rooms.small_files.put(LOCAL_USER, SmallFile(FileSpec(rooms.file("twice")), b"2", Digests()))
+        await rooms.uploads.create(LOCAL_USER, FileSpec(rooms.file("never")), None, Digests(), "")
+        await rooms.blobs.put("files/orphan", [b"x"])
+        gone = replace(rooms, name=DatasetName("lab", "gone"))
+        await rooms.datasets.create(LOCAL_USER, NAME.parent, NewDataset(DatasetDraft(), "gone"))
+        await gone.small_files.put(LOCAL_USER, SmallFile(FileSpec(gone.file("f")), b"gone", Digests()))
+        await rooms.datasets.delete(LOCAL_USER, gone.name)
+        stumble = Stumble(at, after, times)
+        worker = stumbled(rooms, stumble)
+        for _ in range(4):
+            rooms.clock.move(timedelta(days=20))
+            for work in (
+                worker.uploads.ends.expire,
+                worker.files.expire_superseded,
+                worker.datasets.purge_expired,
+                worker.collector.run_once,
+            ):
+                await persistently(work)
+        for collection, count in {"datasets": 1, "files": 2, "superseded": 0, "uploads": 0}.items():
+            assert await rooms.documents.count(collection) == count, collection
+        assert len([blob async for blob in rooms.blobs.scan()]) == 2
+        assert (await rooms.content("kept"), await rooms.content("twice")) == (b"kept", b"2")
+        if not stumble.has_happened:
+            return
+    raise AssertionError(f"the work did not end within {MOST_CALLS} calls")

@@ -17,7 +17,7 @@ from tests.end_to_end.ledger import ABSENT, Account, Change, Ledger, Unknown
 from measurand.client import Client, Dataset
 from measurand.client.errors import Timeout, Unavailable
 
-__all__ = ["CALL_SECONDS", "CATALOG", "WINDOW_SECONDS", "Actor", "digest_of"]
+__all__ = ["CALL_SECONDS", "CATALOG", "Actor", "digest_of"]
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -26,8 +26,6 @@ CALL_SECONDS = 20.0
 """The deadline that the client is given. A change that had no answer by then is tried once more."""
 MOST_SECONDS = 2 * CALL_SECONDS + 5.0
 MOST_DATASETS = 4
-WINDOW_SECONDS = 60.0
-"""After it what is deleted is purged, and what is superseded goes."""
 PATHS = tuple(f"f{number}" for number in range(6))
 
 
@@ -39,6 +37,11 @@ def digest_of(data: bytes) -> str:
 class Actor:
     """Does one thing after the other, by chance. Nobody else changes its datasets.
 
+    Parameters
+    ----------
+    window_seconds : float
+        After it what is deleted is purged.
+
     Attributes
     ----------
     uploading : Popen, optional
@@ -49,7 +52,9 @@ class Actor:
         How many reads were told that a store does not answer.
     """
 
-    def __init__(self, name: str, address: str, ledger: Ledger, folder: Path, seed: int) -> None:
+    def __init__(
+        self, name: str, address: str, ledger: Ledger, folder: Path, *, seed: int, window_seconds: float
+    ) -> None:
         self.name = name
         self.uploading: subprocess.Popen[bytes] | None = None
         self.longest = (0.0, "")
@@ -57,6 +62,7 @@ class Actor:
         self._address = address
         self._ledger = ledger
         self._folder = folder
+        self._in_time_seconds = window_seconds / 3
         self._chance = random.Random(f"{name} {seed}")
         self._client = Client(address, timeout=CALL_SECONDS)
         self._lab = self._client.catalog(CATALOG)
@@ -72,8 +78,8 @@ class Actor:
         while not ended.is_set():
             open_ = [account for account in self._mine if account.is_settled and account.is_surely("open")]
             deleted = [account for account in self._mine if account.is_settled and account.is_surely("deleted")]
-            deleted = [account for account in deleted if account.deleted_seconds < WINDOW_SECONDS / 3]
-            self._mine = [account for account in self._mine if _is_of_use(account)]
+            deleted = [account for account in deleted if account.deleted_seconds < self._in_time_seconds]
+            self._mine = [account for account in self._mine if self._is_of_use(account)]
             try:
                 if not open_ or (len(self._mine) < MOST_DATASETS and self._chance.random() < 0.1):
                     self._create()
@@ -224,6 +230,10 @@ class Actor:
         most = self._chance.choice([2, 3, 3, 4, 12])
         return self._chance.randbytes(self._chance.randrange(MiB, most * MiB))
 
+    def _is_of_use(self, account: Account) -> bool:
+        """Tell whether it is there, or can be brought back without haste."""
+        return not account.states <= {"purged", "absent"} and account.deleted_seconds < self._in_time_seconds
+
     def _path(self) -> str:
         return self._chance.choice(PATHS)
 
@@ -249,8 +259,3 @@ class Actor:
             if seconds is not None:
                 self.longest = max(self.longest, (took, what))
                 assert took < seconds, f"{what} took {took:.1f} s; its deadline was {CALL_SECONDS} s"
-
-
-def _is_of_use(account: Account) -> bool:
-    """Tell whether it is there, or can be brought back without haste."""
-    return not account.states <= {"purged", "absent"} and account.deleted_seconds < WINDOW_SECONDS / 3

@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from tests.end_to_end.acting import CALL_SECONDS, CATALOG, WINDOW_SECONDS, Actor, digest_of
+from tests.end_to_end.acting import CALL_SECONDS, CATALOG, Actor, digest_of
 from tests.end_to_end.fleet import SERVERS, VICTIMS, Fleet, Victim, start_fleet
 from tests.end_to_end.ledger import ABSENT, Account, Ledger
 from tests.end_to_end.looking import Reader, Watcher, examine
@@ -31,11 +31,9 @@ __all__ = ["Chaos", "Event", "Report", "plan", "start_chaos"]
 
 Kind = Literal["kill", "pause"]
 
-GRACE_SECONDS = 15.0
-"""After it garbage is collected. Twice as long is more than any call takes to name what it has stored."""
 LOAD_SECONDS = 4.0
 PURGE_SECONDS = 60.0
-"""How much longer than it may be brought back something deleted may be there."""
+"""How much longer than it can be brought back something deleted may be there."""
 END_SECONDS = 90.0
 """How long those who work may take to come to an end once everything is back."""
 WATCH_SECONDS = 30.0
@@ -95,16 +93,28 @@ def plan(chance: random.Random, victims: Sequence[Victim | Literal["client"]] = 
 
 
 class Chaos:
-    """A fleet, those who work on it, and the account of what they did. Made by `start_chaos`."""
+    """A fleet, those who work on it, and the account of what they did. Made by `start_chaos`.
 
-    def __init__(self, fleet: Fleet, folder: Path, *, seed: int, actors: int) -> None:
+    Parameters
+    ----------
+    window_seconds, grace_seconds : float
+        After how long what is deleted is purged, and what nobody names is garbage.
+    """
+
+    def __init__(
+        self, fleet: Fleet, folder: Path, *, seed: int, actors: int, window_seconds: float, grace_seconds: float
+    ) -> None:
         self.fleet = fleet
         self.ledger = Ledger()
         self.report = Report()
         self._chance = random.Random(seed)
         self._client = Client(fleet.address, timeout=CALL_SECONDS)
-        self._lab = self._client.create_catalog(CATALOG, undelete_window=timedelta(seconds=WINDOW_SECONDS))
-        self._actors = [Actor(f"u{n}", fleet.address, self.ledger, folder / f"u{n}", seed) for n in range(actors)]
+        self._window_seconds, self._grace_seconds = window_seconds, grace_seconds
+        self._client.create_catalog(CATALOG, undelete_window=timedelta(seconds=window_seconds))
+        self._actors = [
+            Actor(name, fleet.address, self.ledger, folder / name, seed=seed, window_seconds=window_seconds)
+            for name in (f"u{number}" for number in range(actors))
+        ]
         self._reader = Reader(fleet.address, self.ledger, seed)
         self._watcher = Watcher(fleet.address)
 
@@ -148,7 +158,7 @@ class Chaos:
     def check_all(self) -> None:
         """Compare everything that there is with the account, and wait until all garbage is collected."""
         self._check(list(self.ledger.accounts.values()))
-        end = time.monotonic() + WINDOW_SECONDS + PURGE_SECONDS + 4 * GRACE_SECONDS
+        end = time.monotonic() + self._window_seconds + PURGE_SECONDS + 4 * self._grace_seconds
         while not (said := examine(self.fleet.site, grace_seconds=1.0))["deep: orphans"].startswith("0 "):
             assert time.monotonic() < end, said
             time.sleep(2.0)
@@ -187,7 +197,9 @@ class Chaos:
         servant = self.fleet.servants[self._chance.choice(SERVERS)]
         with Client(servant.address, timeout=CALL_SECONDS) as client, ThreadPoolExecutor(4) as threads:
             lab = client.catalog(CATALOG)
-            self.report.checked_files += sum(threads.map(lambda account: check_account(lab, account), accounts))
+            self.report.checked_files += sum(
+                threads.map(lambda account: check_account(lab, account, self._window_seconds), accounts)
+            )
             open_ = {account.id for account in self.ledger.accounts.values() if account.is_surely("open")}
             assert {run.id for run in lab.find(page_size=1000, fields=["id"])} == open_
             assert lab.count() == len(open_)
@@ -204,12 +216,12 @@ class Chaos:
         report.looks = self._reader.looks
 
 
-def check_account(lab: Catalog, account: Account) -> int:
-    """Compare a dataset with its account, and settle what was unsure by what it has become."""
+def check_account(lab: Catalog, account: Account, window_seconds: float) -> int:
+    """Compare a dataset with its account, and settle what was unsure by what it has become; returns how many files."""
     run: Dataset | None = None
     state = "open"
     asked, allowed = account.deleted_seconds, set(account.states)
-    if asked > WINDOW_SECONDS - 5.0:
+    if asked > window_seconds - 5.0:
         allowed.add("purged")
     try:
         run = lab.get(account.id)
@@ -218,7 +230,7 @@ def check_account(lab: Catalog, account: Account) -> int:
     except NotFound:
         state = "purged" if "purged" in allowed else "absent"
     assert state in allowed, f"{account} is {state}"
-    assert state != "deleted" or asked < WINDOW_SECONDS + PURGE_SECONDS, f"{account} was not purged"
+    assert state != "deleted" or asked < window_seconds + PURGE_SECONDS, f"{account} was not purged"
     account.states = {state}
     account.is_settled = True
     if run is None:
@@ -246,11 +258,17 @@ def running_calls(page: str) -> dict[str, float]:
 
 
 @contextmanager
-def start_chaos(folder: Path, *, seed: int, actors: int = 3) -> Iterator[Chaos]:
-    """Start a fleet and those who work on it."""
-    settings = {"MEASURAND_LIMITS__BLOB_GRACE": f"{GRACE_SECONDS:g}s"}
+def start_chaos(
+    folder: Path, *, seed: int, actors: int = 3, window_seconds: float = 60.0, grace_seconds: float = 20.0
+) -> Iterator[Chaos]:
+    """Start a fleet and those who work on it.
+
+    Garbage goes after twice the grace time, which must be longer than any call takes to name what it has stored.
+    """
+    settings = {"MEASURAND_LIMITS__BLOB_GRACE": f"{grace_seconds:g}s"}
     with ExitStack() as ending:
         fleet = ending.enter_context(start_fleet(folder / "fleet", environment=settings))
-        chaos = Chaos(fleet, folder, seed=seed, actors=actors)
+        times = {"window_seconds": window_seconds, "grace_seconds": grace_seconds}
+        chaos = Chaos(fleet, folder, seed=seed, actors=actors, **times)
         ending.callback(chaos.close)
         yield chaos

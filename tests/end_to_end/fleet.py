@@ -6,18 +6,31 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.end_to_end.passing import Proxy, proxy
+from tests.end_to_end.serving import until
 from tests.mongod import Mongod, free_port
 from tests.seaweed import Seaweed
 from tests.servers import Server
 from tests.stores import Site, fleet_options
 
-__all__ = ["SERVERS", "STORES", "VICTIMS", "Fleet", "Servant", "Victim", "health_of", "start_fleet", "until"]
+__all__ = [
+    "SERVERS",
+    "STORES",
+    "VICTIMS",
+    "Fleet",
+    "Servant",
+    "Victim",
+    "health_of",
+    "start_fleet",
+    "start_stores",
+    "until",
+]
 
 Victim = Literal["mongod", "s3", "a", "b"]
 STORES: tuple[Victim, ...] = ("mongod", "s3")
@@ -119,7 +132,7 @@ class Fleet:
     def wait_until_well(self, seconds: float = 30.0) -> None:
         """Return when both servers say that they serve."""
         for servant in self.servants.values():
-            until(lambda servant=servant: health_of(servant.address) == "SERVING", seconds)
+            until(partial(_is_well, servant.address), seconds)
 
 
 def health_of(address: str) -> str:
@@ -132,13 +145,21 @@ def health_of(address: str) -> str:
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
-def until(holds: object, seconds: float = 30.0) -> None:
-    """Return as soon as it holds."""
-    assert callable(holds)
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"it did not come to pass in {seconds} s"
-        time.sleep(0.05)
+def _is_well(address: str) -> bool:
+    return health_of(address) == "SERVING"
+
+
+@contextmanager
+def start_stores(folder: Path, environment: dict[str, str] | None = None) -> Iterator[tuple[Mongod, Seaweed, Site]]:
+    """Start a MongoDB and an S3 server of the test's own, empty; they end afterwards."""
+    with ExitStack() as ending:
+        mongod = Mongod(folder / "mongod")
+        ending.callback(mongod.stop)
+        seaweed = Seaweed(folder / "seaweed")
+        ending.callback(seaweed.stop)
+        seaweed.make_bucket(BUCKET)
+        options = fleet_options(mongod, seaweed, "chaos", bucket=BUCKET)
+        yield mongod, seaweed, Site("fleet", folder / "a", options, {**seaweed.environment, **(environment or {})})
 
 
 @contextmanager
@@ -147,13 +168,7 @@ def start_fleet(
 ) -> Iterator[Fleet]:
     """Start it all, and end it afterwards."""
     with ExitStack() as ending:
-        mongod = Mongod(folder / "mongod")
-        ending.callback(mongod.stop)
-        seaweed = Seaweed(folder / "seaweed")
-        ending.callback(seaweed.stop)
-        seaweed.make_bucket(BUCKET)
-        variables = {**seaweed.environment, **(environment or {})}
-        site = Site("fleet", folder / "a", fleet_options(mongod, seaweed, "chaos", bucket=BUCKET), variables)
+        mongod, seaweed, site = ending.enter_context(start_stores(folder, environment))
         passing = ending.enter_context(proxy())
         servants = {name: Servant(site.beside(folder / name), *options, program=program) for name in SERVERS}
         fleet = Fleet(mongod, seaweed, servants, site, passing)

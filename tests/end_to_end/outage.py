@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from tests.end_to_end.fleet import Fleet, Victim, health_of, until
+from tests.end_to_end.fleet import Fleet, Victim, health_of
 from tests.end_to_end.looking import Watcher
+from tests.end_to_end.serving import until
 
 from measurand.client import Catalog, Client
 from measurand.client.errors import MeasurandError, Timeout, Unavailable

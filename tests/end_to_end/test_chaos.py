@@ -15,7 +15,10 @@ pytestmark = pytest.mark.stores("fleet")
 @pytest.fixture(scope="module")
 def chaos(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     folder = tmp_path_factory.mktemp("chaos")
-    with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(folder / "state")}), start_chaos(folder, seed=1) as chaos:
+    with (
+        mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(folder / "state")}),
+        start_chaos(folder, seed=1, window_seconds=20.0, grace_seconds=10.0) as chaos,
+    ):
         yield chaos
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.end_to_end.fleet import SERVERS, Fleet, Victim, start_fleet, until
+from tests.end_to_end.fleet import SERVERS, Fleet, Victim, start_fleet
 from tests.end_to_end.hasty import HASTY_LEASE_SECONDS
+from tests.end_to_end.serving import until
 
 from measurand.client import Catalog, Client, Dataset, File
 from measurand.client.errors import Conflict, NotFound, WriterFenced

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.fleet import until
+from tests.end_to_end.serving import until
 from tests.guarded import Secured, guarded_mongod
 from tests.mongod import Mongod, free_port, shared_mongod
 from tests.seaweed import shared_seaweed

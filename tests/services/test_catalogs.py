@@ -10,6 +10,7 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from tests.stores import EVERY
 
 from measurand.v1 import catalogs_pb2 as pb
 from measurand.v1 import catalogs_pb2_grpc
@@ -18,6 +19,8 @@ from .refusals import refused
 
 if TYPE_CHECKING:
     Stub = catalogs_pb2_grpc.CatalogServiceAsyncStub
+
+pytestmark = pytest.mark.stores(*EVERY)
 
 
 @pytest.fixture

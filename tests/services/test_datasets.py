@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
+from tests.stores import EVERY
 from tests.wire.awkward import DOCUMENTS
 
 from measurand.core.dataset_documents import Dataset
@@ -28,6 +29,8 @@ from .refusals import refused
 
 if TYPE_CHECKING:
     Stub = datasets_pb2_grpc.DatasetServiceAsyncStub
+
+pytestmark = pytest.mark.stores(*EVERY)
 
 LAB = "catalogs/lab"
 JSON = common_pb2.DOCUMENT_FORM_JSON

@@ -21,12 +21,15 @@ from tests.services.file_calls import (
     refused,
     spec,
 )
+from tests.stores import EVERY
 
 from measurand.v1 import common_pb2, files_pb2
 from measurand.wire.codec import pack, unpack
 
 if TYPE_CHECKING:
     from tests.services.file_calls import Stub
+
+pytestmark = pytest.mark.stores(*EVERY)
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, 1024 * 1024])

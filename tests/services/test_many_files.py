@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
+import pytest
 from tests.services.file_calls import (
     DATASET,
     put,
@@ -15,12 +16,15 @@ from tests.services.file_calls import (
     read_many,
     spec,
 )
+from tests.stores import EVERY
 
 from measurand.v1 import common_pb2, files_pb2
 from measurand.wire.codec import pack, unpack
 
 if TYPE_CHECKING:
     from tests.services.file_calls import Stub
+
+pytestmark = pytest.mark.stores(*EVERY)
 
 
 async def test_many_small_files_in_one_stream_each_with_its_own_result(stub: Stub) -> None:

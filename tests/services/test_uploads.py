@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from blake3 import blake3
 from tests.services.file_calls import (
     DATASET,
@@ -14,12 +15,15 @@ from tests.services.file_calls import (
     read,
     refused,
 )
+from tests.stores import EVERY
 
 from measurand.v1 import common_pb2, files_pb2
 from measurand.wire.codec import pack
 
 if TYPE_CHECKING:
     from tests.services.file_calls import Stub
+
+pytestmark = pytest.mark.stores(*EVERY)
 
 
 async def test_a_stream_drops_repeats_refuses_gaps_and_damaged_chunks_and_goes_on_after(stub: Stub) -> None:

@@ -5,29 +5,18 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pymongo
 import pytest
-from tests.mongod import Mongod, forget_sockets, shared_mongod
+from tests.mongod import Mongod, shared_mongod
+from tests.storage.mongo_place import opened
 
 from measurand.core.ports import Change, Changes, Document
 from measurand.core.view import Entry, Scalar
-from measurand.server.patterns import compile_pattern
 from measurand.storage.documents.mongo import Mongo
 from measurand.wire.errors import AlreadyExists, Unavailable
-
-
-@asynccontextmanager
-async def opened(url: str, *, timeout_seconds: float = 12.0) -> AsyncIterator[Mongo]:
-    store = await Mongo.open(url, compile_pattern=compile_pattern, timeout_seconds=timeout_seconds)
-    try:
-        yield store
-    finally:
-        await store.close()
-        forget_sockets()
 
 
 @pytest.fixture

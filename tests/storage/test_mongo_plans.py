@@ -37,6 +37,7 @@ def view(chance: random.Random, index: int) -> View:
         Entry("tags", Scalar("s", f"t{index % 100}"), in_list=True),
         Entry("temperature", number(chance.random())),
         Entry("sample", Scalar("s", f"S{index}")),
+        Entry("file_count", number(index)),
     ]
 
 
@@ -209,3 +210,10 @@ async def test_all_are_counted_without_being_looked_at(lab: Lab) -> None:
             work = await lab.work(partial(lab.store.count, "datasets", scopes=scopes, where=where))
             assert {plan.partition(" ")[0] for plan in work.plans} <= {"COUNT_SCAN", "IXSCAN"}, work
             assert work.documents <= 1, work
+
+
+async def test_what_is_summed_of_whole_scopes_is_summed_from_an_index(lab: Lab) -> None:
+    for path in ("file_count", "stored_bytes"):
+        assert (await lab.store.total("datasets", path, scopes=["s"])).count == MANY
+        work = await lab.work(partial(lab.store.total, "datasets", path, scopes=["s"]))
+        assert work.documents == 0, work

@@ -15,7 +15,7 @@ from measurand.core.filters.lexer import Lexer
 from measurand.core.ports import Order, Position
 from measurand.core.view import KIND_ORDER, Scalar, View
 
-__all__ = ["parse_order_by", "position_of", "sort_key"]
+__all__ = ["parse_order_by", "position_of", "sort_key", "successor"]
 
 MAX_PATHS = 4
 
@@ -71,6 +71,15 @@ def sort_key(position: Position, orders: Sequence[Order]) -> tuple[Any, ...]:
         rank = _rank(scalar)
         keys.append(_Descending(rank) if order.descending else rank)
     return (*keys, position.key)
+
+
+def successor(prefix: str) -> str | None:
+    """Return the least string that is greater than all that begin so, in code point order; None: there is none."""
+    for index in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[index])
+        if code < 0x10FFFF:
+            return prefix[:index] + chr(0xE000 if code == 0xD7FF else code + 1)  # surrogates are no characters
+    return None
 
 
 def _parse_order(lexer: Lexer, system: Mapping[str, Field]) -> Order:

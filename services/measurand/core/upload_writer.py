@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NoReturn
 
 from measurand.core.digesting import Running, check_chunk
 from measurand.core.limits import Limits
@@ -231,10 +231,11 @@ class UploadWriter:
             await self._begin_piece()
         if self._stage is None:
             self._stage = await self._blobs.stage(self._upload.pieces[-1].key)
-        if self._digest is None:
-            await self._stage.append(chunks)
-        else:
-            await asyncio.gather(self._stage.append(chunks), self._means.in_thread(self._digest.add, chunks))
+        async with self._explaining():
+            if self._digest is None:
+                await self._stage.append(chunks)
+            else:
+                await asyncio.gather(self._stage.append(chunks), self._means.in_thread(self._digest.add, chunks))
         self._appended += size
 
     def _due(self) -> Literal["", "some", "whole"]:
@@ -266,7 +267,8 @@ class UploadWriter:
 
     async def _persist(self, snapshot: Running | None, *, whole: bool) -> None:
         assert self._stage is not None
-        size = self._base + await self._stage.persist(whole=whole)
+        async with self._explaining():
+            size = self._base + await self._stage.persist(whole=whole)
         if size == self._persisted:
             return
         expire_time = self._means.now() + self._limits.upload_lifetime
@@ -295,7 +297,15 @@ class UploadWriter:
         await self._store(replace(self._upload, pieces=(*self._upload.pieces, Piece(key, 0))))
         self._base = self._persisted
 
-    async def _explain_loss(self) -> None:
+    @contextlib.asynccontextmanager
+    async def _explaining(self) -> AsyncIterator[None]:
+        """Say why the staged blob is gone: a newer writer may have finished it, or an abort thrown it away."""
+        try:
+            yield
+        except NotFound:
+            await self._explain_loss()
+
+    async def _explain_loss(self) -> NoReturn:
         """Somebody else has changed the upload: a newer writer, a commit, an abort."""
         document = await self._documents.fetch(UPLOADS, self._upload.name)
         if document is None:

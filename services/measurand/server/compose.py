@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from measurand.core.catalogs import Catalogs
@@ -48,8 +48,6 @@ __all__ = ["Parts", "compose"]
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
-NETWORK_WINDOW_BYTES = 32 * 1024 * 1024
-"""What a writer may have sent unacknowledged over a store on the network: the parts on their way, and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +102,6 @@ async def compose(
         opening.push_async_callback(asyncio.to_thread, threads.shutdown)
     means = make_means(hashing)
     limits = config.limits.make()
-    if config.blobs_place.is_shared:
-        limits = replace(limits, window_bytes=NETWORK_WINDOW_BYTES)
     opened = await open_documents(config.documents_place)
     documents = Measured(opened.store, store=config.documents_place.kind, metrics=meter, monotonic=means.monotonic)
     opening.push_async_callback(documents.close)

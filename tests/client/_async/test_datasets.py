@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from tests.stores import DURABLE
 
 from measurand.client import AsyncCatalog, AsyncDataset, errors
 from measurand.client._transport import aio
+
+pytestmark = pytest.mark.stores(*DURABLE)
 
 
 async def test_a_dataset_comes_back_as_it_went_in(lab: AsyncCatalog) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.stores import DURABLE
 
 from measurand.client import AsyncCatalog, AsyncChange, errors
+
+pytestmark = pytest.mark.stores(*DURABLE)
 
 
 @pytest.fixture

@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.stores import DURABLE
 
 from measurand.client import AsyncDataset, errors
+
+pytestmark = pytest.mark.stores(*DURABLE)
 
 MiB = 1 << 20
 

@@ -5,9 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from tests.stores import DURABLE
 
 from measurand.client import Catalog, Dataset, errors
 from measurand.client._transport import threads
+
+pytestmark = pytest.mark.stores(*DURABLE)
 
 
 def test_a_dataset_comes_back_as_it_went_in(lab: Catalog) -> None:

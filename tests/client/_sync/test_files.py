@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blake3 import blake3
+from tests.stores import DURABLE
 
 from measurand.client import Catalog, Dataset, errors
+
+pytestmark = pytest.mark.stores(*DURABLE)
 
 MiB = 1 << 20
 SIZES = [0, 1, MiB, MiB + 1, 5 * MiB + 17]

@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.stores import DURABLE
 
 from measurand.client import Catalog, Change, errors
+
+pytestmark = pytest.mark.stores(*DURABLE)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.passing import Proxy, proxy
-from tests.servers import Server, start
+from tests.servers import Server
+from tests.stores import DURABLE, Site, open_site
 
 from measurand.client import Catalog, Client, Dataset, errors
 from measurand.client._sync.upload_streams import UploadStream
@@ -21,17 +22,19 @@ from measurand.client.replay import Chunk
 
 MiB = 1 << 20
 
+pytestmark = pytest.mark.stores(*DURABLE)
+
 
 class Servers:
-    """One server after the other over one folder, behind one address."""
+    """One server after the other over the same stores, behind one address."""
 
-    def __init__(self, folder: Path, passing: Proxy) -> None:
+    def __init__(self, site: Site, passing: Proxy) -> None:
         self.passing = passing
-        self._folder = folder
+        self._site = site
         self._server: Server | None = None
 
     def start(self) -> None:
-        self._server = start(self._folder)
+        self._server = self._site.start()
         self.passing.lead_to(self._server.address)
 
     def kill(self) -> None:
@@ -49,9 +52,9 @@ class Servers:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with proxy() as passing:
-        servers = Servers(tmp_path_factory.mktemp("restarts") / "store", passing)
+def servers(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with proxy() as passing, open_site(stores, tmp_path_factory.mktemp("restarts") / "store") as site:
+        servers = Servers(site, passing)
         servers.start()
         yield servers
         servers.stop()

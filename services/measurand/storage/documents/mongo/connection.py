@@ -80,7 +80,7 @@ class Connection:
         """
         name = name_of(url)
         _check(url, name)
-        #make_waits_cancellable()
+        make_waits_cancellable()
         defaults = {
             "appname": "measurand",
             "serverMonitoringMode": "poll",  # half as many connections; a change of the primary is told by what fails

@@ -18,6 +18,9 @@ from measurand.storage.documents.mongo.selection import Records, Selection, begi
 
 __all__ = ["count", "total", "values"]
 
+_SLICE = 200_000
+_ZERO = Decimal128("0")
+
 
 async def count(
     records: Records,
@@ -39,8 +42,14 @@ async def count(
     return await _count(selected(where), most)
 
 
-async def total(selection: Selection, path: str) -> Total:
-    """Return how many records a selection has, and the sum of their integers at the path."""
+async def total(selection: Selection, path: str, *, summed: Collection[str]) -> Total:
+    """Return how many records a selection has, and the sum of their integers at the path.
+
+    Parameters
+    ----------
+    summed : collection of str
+        Paths that have their values in the index of scopes.
+    """
     if selection.passes is not None:
         number = whole = 0
         async with aclosing(selection.each(path)) as records:
@@ -50,16 +59,17 @@ async def total(selection: Selection, path: str) -> Total:
                 if scalar is not None and scalar.kind == "n" and isinstance(scalar.value, int):
                     whole += scalar.value
         return Total(number, whole)
-    field = field_of(path)
-    value = {"$ifNull": [f"$o.{field}", f"$v.{field}"]}
-    is_integer = {"$in": [{"$type": value}, ["int", "long"]]}
-    # As decimals of 34 digits: the sum of integers of 64 bits can have more, and MongoDB would make a double of it.
-    whole_of = {"$sum": {"$cond": [is_integer, {"$toDecimal": value}, 0]}}
-    groups = await _aggregated(selection, {"$group": {"_id": None, "count": {"$sum": 1}, "total": whole_of}})
-    if not groups:
-        return Total(0, 0)
-    summed = groups[0]["total"]
-    return Total(groups[0]["count"], int(summed.to_decimal() if isinstance(summed, Decimal128) else summed))
+    found, part = Total(0, 0), selection
+    group = {"$group": _sum(path, is_summed=path in summed)}
+    while True:  # in slices: however many there are, no query takes too long
+        groups = await _aggregated(part, {"$sort": {"_id": 1}}, {"$limit": _SLICE}, group)
+        if not groups:
+            return found
+        summary = groups[0]
+        found = Total(found.count + summary["count"], found.total + int(summary["total"].to_decimal()))
+        if summary["count"] < _SLICE:
+            return found
+        part = replace(selection, conditions=[*selection.conditions, {"_id": {"$gt": summary["last"]}}])
 
 
 async def values(selection: Selection, path: str, *, prefix: str, after: str, limit: int) -> Sequence[tuple[str, int]]:
@@ -78,6 +88,15 @@ async def values(selection: Selection, path: str, *, prefix: str, after: str, li
         {"$limit": limit},
     )
     return [(group["_id"], group["count"]) for group in groups]
+
+
+def _sum(path: str, *, is_summed: bool) -> Mapping[str, Any]:
+    field = field_of(path)
+    value: object = f"$v.{field}" if is_summed else {"$ifNull": [f"$o.{field}", f"$v.{field}"]}
+    is_integer = {"$in": [{"$type": value}, ["int", "long"]]}
+    # As decimals of 34 digits: the sum of integers of 64 bits can have more, and MongoDB would make a double of it.
+    whole = {"$sum": {"$cond": [is_integer, {"$toDecimal": value}, _ZERO]}}
+    return {"_id": None, "count": {"$sum": 1}, "total": whole, "last": {"$last": "$_id"}}
 
 
 async def _count(selection: Selection, most: int | None) -> int:

@@ -66,7 +66,7 @@ class Feed:
             token = Token.parse(answer.token, mark)
             await tail.wait(token, left)
             if self._is_closed:
-                raise Unavailable("the store is closed")
+                raise Unavailable(f"{collection}: the store is closed")
 
     async def close(self) -> None:
         """End all streams, and send away who waits."""

@@ -12,7 +12,7 @@ MAX_BYTES = 120
 _KEPT_BYTES = 80
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def field_of(path: str) -> str:
     """Return the name of the field for a path: no two have the same.
 

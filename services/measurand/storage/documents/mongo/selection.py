@@ -10,6 +10,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from measurand.core.filters.evaluate import CompilePattern
 from measurand.core.filters.tree import And, Compare, Filter
+from measurand.core.ordering import successor
 from measurand.storage.documents.mongo.filters import TRUE, Condition, Passes, compiled
 from measurand.storage.documents.mongo.records import Record, projection
 
@@ -100,7 +101,7 @@ def select(
 
 def beginning(prefix: str) -> dict[str, object]:
     """Return the condition that a string begins so."""
-    end = _successor(prefix) if prefix else None
+    end = successor(prefix) if prefix else None
     return {"$gte": prefix} if end is None else {"$gte": prefix, "$lt": end}
 
 
@@ -110,15 +111,6 @@ def _within(scopes: Collection[str] | None, where: Filter | None) -> Condition:
         return {"s": {"$gte": ""}} if where is None else {"gone": None}
     wanted = sorted(set(scopes))
     return {"s": wanted[0]} if len(wanted) == 1 else {"s": {"$in": wanted}}
-
-
-def _successor(prefix: str) -> str | None:
-    """Return the least string that is greater than all that begin so, in code point order; None: there is none."""
-    for index in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[index])
-        if code < 0x10FFFF:
-            return prefix[:index] + chr(0xE000 if code == 0xD7FF else code + 1)  # surrogates are no characters
-    return None
 
 
 def _compared(where: Filter) -> Sequence[str]:

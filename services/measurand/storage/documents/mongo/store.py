@@ -135,7 +135,8 @@ class Mongo:
 
     async def fetch_many(self, collection: str, keys: Sequence[str]) -> Mapping[str, Document]:
         async with self._on(collection, as_is=True) as records:
-            found = await records.find({"_id": {"$in": list(set(keys))}}, _WHOLE).to_list()
+            there = {"_id": {"$in": list(set(keys))}}
+            found = await records.find(there, _WHOLE, batch_size=len(keys) + 2).to_list()
         return {record["_id"]: document_of(record) for record in found if "s" in record}
 
     async def replace(self, collection: str, document: Document, *, expected_revision: int) -> Document | None:
@@ -183,7 +184,8 @@ class Mongo:
         self, collection: str, path: str, *, scopes: Sequence[str] | None = None, where: Filter | None = None
     ) -> Total:
         async with self._on(collection) as records:
-            return await counter.total(select(records, self._compile_pattern, scopes=scopes, where=where), path)
+            selection = select(records, self._compile_pattern, scopes=scopes, where=where)
+            return await counter.total(selection, path, summed=indexes.SUMMED.get(collection, ()))
 
     async def values(
         self, collection: str, path: str, *, scopes: Sequence[str], prefix: str = "", after: str = "", limit: int = 100
@@ -203,12 +205,13 @@ class Mongo:
     ) -> Changes:
         async with self._on(collection):
             pass  # a collection without documents has a history, too
+        wanted = None if scopes is None else frozenset(scopes)
         with translating(self._name):
             if after is None:
                 return await self._feed.now(collection)
             if wait_seconds <= 0:
-                return await self._feed.behind(collection, after, scopes, limit)
-            return await self._feed.next(collection, after, scopes, limit, wait_seconds)
+                return await self._feed.behind(collection, after, wanted, limit)
+            return await self._feed.next(collection, after, wanted, limit, wait_seconds)
 
     async def close(self) -> None:
         await self._feed.close()

@@ -8,6 +8,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Collection
 from contextvars import Context
+from itertools import islice
 
 from pymongo.errors import PyMongoError
 
@@ -56,7 +57,7 @@ class Tail:
             return None
         found: list[Change] = []
         place = bisect_right(self._ranks, token.rank)
-        for change in self._changes[place:]:
+        for change in islice(self._changes, place, None):
             if scopes is None or change.scope in scopes:
                 found.append(change)
                 if len(found) == limit:
@@ -108,7 +109,10 @@ class Tail:
                     self._take(change)
 
     def _take(self, change: Change) -> None:
-        self._ranks.append(Token.parse(change.token, self._at.mark).rank)
+        rank = Token.parse(change.token, self._at.mark).rank
+        if self._ranks and rank <= self._ranks[-1]:
+            return  # after an interruption it may come once more
+        self._ranks.append(rank)
         self._changes.append(change)
         if len(self._changes) > 2 * _KEPT:
             self._start = self._ranks[_KEPT - 1]

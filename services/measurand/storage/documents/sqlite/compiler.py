@@ -16,10 +16,11 @@ from functools import lru_cache
 
 from measurand.core.filters.evaluate import CompilePattern, glob_matches
 from measurand.core.filters.tree import And, Compare, Contains, Exists, Filter, Glob, Has, Not, Or, Regex
+from measurand.core.ordering import successor
 from measurand.core.view import escape
 from measurand.storage.documents.sqlite.rows import IN_LIST, KINDS, Value, column
 
-__all__ = ["Range", "Sql", "check_patterns", "every", "matcher", "ranges", "successor", "test"]
+__all__ = ["Range", "Sql", "check_patterns", "every", "matcher", "ranges", "test"]
 
 _FUNCTION = "measurand_matches"
 
@@ -106,15 +107,6 @@ def test(where: Filter, number: Callable[[str], int]) -> Sql:
 def every(conditions: Sequence[Sql]) -> Sql:
     """Return the condition that all of them hold."""
     return _joined(conditions, "AND", "1")
-
-
-def successor(prefix: str) -> str | None:
-    """Return the least string that is greater than all that begin so, in code point order; None: there is none."""
-    for index in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[index])
-        if code < 0x10FFFF:
-            return prefix[:index] + chr(0xE000 if code == 0xD7FF else code + 1)  # surrogates are no characters
-    return None
 
 
 def check_patterns(where: Filter, compile_pattern: CompilePattern) -> None:

@@ -8,8 +8,9 @@ import heapq
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 
+from measurand.core.ordering import successor
 from measurand.core.ports import Total
-from measurand.storage.documents.sqlite.compiler import Sql, every, successor
+from measurand.storage.documents.sqlite.compiler import Sql, every
 from measurand.storage.documents.sqlite.finder import Finder
 from measurand.storage.documents.sqlite.rows import IN_LIST, KINDS
 from measurand.storage.documents.sqlite.selection import Selection, marks

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from measurand.core.filters.tree import And, Filter, Or
-from measurand.storage.documents.sqlite.compiler import Range, Sql, every, ranges, successor, test
+from measurand.core.ordering import successor
+from measurand.storage.documents.sqlite.compiler import Range, Sql, every, ranges, test
 from measurand.storage.documents.sqlite.numbers import Home, Lookup
 from measurand.storage.documents.sqlite.rows import Value
 
