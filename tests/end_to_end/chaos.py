@@ -84,11 +84,15 @@ class Report:
 
 
 def plan(chance: random.Random, victims: Sequence[Victim | Literal["client"]] = (*VICTIMS, "client")) -> list[Event]:
-    """Return what happens in a round: one to three things, each to somebody else."""
+    """Return what happens in a round: one to three things, each to somebody else.
+
+    Most are over soon; a few last longer than a call may take.
+    """
     events = []
     for victim in chance.sample(victims, min(len(victims), chance.choice([1, 1, 2, 3]))):
         kind: Kind = "pause" if victim != "client" and chance.random() < 0.25 else "kill"
-        events.append(Event(victim, kind, chance.uniform(0.2, LOAD_SECONDS), chance.uniform(0.0, 3.0)))
+        away = chance.uniform(0.0, 3.0) if chance.random() < 0.95 else chance.uniform(0.7, 1.4) * CALL_SECONDS
+        events.append(Event(victim, kind, chance.uniform(0.2, LOAD_SECONDS), away))
     return events
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import random
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,13 @@ import pytest
 from blake3 import blake3
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.end_to_end import resting
-from tests.servers import Server, running
+from tests.end_to_end.healthy import check_healthy, make_run, noise
+from tests.servers import Server
 from tests.stores import DURABLE, Site
 
-from measurand.client import Catalog, Client, File
-from measurand.client.errors import DataLoss, NotFound, StoreFull
+from measurand.client import Client
+from measurand.client.errors import DataLoss, NotFound
 from measurand.v1 import common_pb2, datasets_pb2, datasets_pb2_grpc, files_pb2, files_pb2_grpc
 
 KiB = 1024
@@ -41,148 +38,6 @@ def server(site: Site) -> Iterator[Server]:
     with site.running() as server:
         make_run(server)
         yield server
-
-
-def make_run(server: Server) -> None:
-    with Client(server.address) as client:
-        client.create_catalog("lab").create("run", id="run")
-
-
-def noise(size: int, seed: int = 0) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-def check_healthy(server: Server) -> None:
-    """It says that it serves, and it does."""
-    with grpc.insecure_channel(server.address) as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    with Client(server.address) as client:
-        assert client.catalog("lab").get("run").id == "run"
-    assert server.process.poll() is None
-    assert "Traceback" not in server.log
-
-
-# --------------------------------------------------------------------------------------------------------- full disk
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 32 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        pytest.skip("to mount a small disk needs root")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(disk: Path, *, leave: int = 0) -> Path:
-    """Fill a disk but for some room, and return what fills it."""
-    ballast = disk / "ballast"
-    with ballast.open("ab") as file:
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        os.posix_fallocate(file.fileno(), 0, max(1, file.seek(0, os.SEEK_END) + free - leave))
-    return ballast
-
-
-def fill_database(lab: Catalog, metadata: dict[str, str]) -> tuple[int, StoreFull]:
-    """Make datasets until there is no room, and return how many; the database may have some room of its own left."""
-    for made in range(200):
-        try:
-            lab.create("more", metadata, id=f"more-{made}")
-        except StoreFull as error:
-            return made, error
-    raise AssertionError("200 datasets were made on a full disk")
-
-
-def test_a_large_file_that_finds_no_room_is_refused_by_name_and_stored_when_there_is(small_disk: Path) -> None:
-    data = noise(12 * MiB)
-    with running(small_disk / "store") as server, Client(server.address) as client:
-        make_run(server)
-        run = client.catalog("lab").get("run")
-        run.write_bytes("before.bin", b"before")
-        ballast = fill(small_disk, leave=4 * MiB)
-        stores: list[Callable[[], File]] = [
-            lambda: run.upload(data, "frames.bin"),
-            lambda: run.write_bytes("frames.bin", data),
-        ]
-        for store in stores:
-            with pytest.raises(StoreFull, match="free some space") as caught:
-                store()
-            assert caught.value.reason == "STORE_FULL"
-            with pytest.raises(NotFound):
-                run.stat("frames.bin")
-            with pytest.raises(NotFound):
-                run.read_bytes("frames.bin")
-            assert [file.path for file in run.files()] == ["before.bin"]
-            assert run.read_bytes("before.bin") == b"before"
-            check_healthy(server)
-        ballast.unlink()
-        assert run.upload(data, "frames.bin").size == len(data)
-        assert run.read_bytes("frames.bin") == data
-        check_healthy(server)
-
-
-def test_an_upload_of_a_file_goes_on_where_the_disk_was_full(small_disk: Path, tmp_path: Path) -> None:
-    source = tmp_path / "frames.bin"
-    source.write_bytes(noise(20 * MiB))  # twice does not fit
-    with running(small_disk / "store") as server, Client(server.address) as client:
-        make_run(server)
-        run = client.catalog("lab").get("run")
-        ballast = fill(small_disk, leave=16 * MiB)
-        with pytest.raises(StoreFull):
-            run.upload(source)
-        with pytest.raises(NotFound):
-            run.stat("frames.bin")
-        ballast.unlink()
-        file = run.upload(source)
-        assert file.blake3 == blake3(source.read_bytes()).hexdigest()
-        assert run.read_bytes("frames.bin") == source.read_bytes()
-        check_healthy(server)
-
-
-def test_small_files_and_datasets_that_find_no_room_are_refused_by_name_and_made_when_there_is(
-    small_disk: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    for number in range(20):
-        (folder / f"{number}.log").write_bytes(noise(40 * KiB, number))
-    with running(small_disk / "store") as server, Client(server.address) as client:
-        make_run(server)
-        lab = client.catalog("lab")
-        run = lab.get("run")
-        ballast = fill(small_disk)
-        with pytest.raises(StoreFull) as caught:
-            run.write_bytes("small", noise(100 * KiB))
-        assert caught.value.reason == "STORE_FULL"
-        outcome = run.upload_dir(folder, errors="report")
-        assert {type(error) for error in outcome.failed.values()} == {StoreFull} and len(outcome.failed) == 20
-        assert run.files() == []
-        metadata = {"text": "x" * 300_000}
-        made, error = fill_database(lab, metadata)
-        assert error.reason == "STORE_FULL"
-        with pytest.raises(NotFound):
-            lab.get(f"more-{made}")
-        assert lab.count() == 1 + made
-        assert lab.count('title = "more"') == made
-        check_healthy(server)
-        ballast.unlink()
-        assert lab.create("more", metadata, id=f"more-{made}").metadata == metadata
-        assert run.write_bytes("small", noise(100 * KiB)).size == 100 * KiB
-        assert not run.upload_dir(folder).failed
-        assert {file.path for file in run.files()} == {"small", *(f"{number}.log" for number in range(20))}
-        assert all(run.read_bytes(f"{number}.log") == noise(40 * KiB, number) for number in range(20))
-        assert lab.count() == 2 + made
-        check_healthy(server)
 
 
 # ------------------------------------------------------------------------------------------------------ damage at rest
