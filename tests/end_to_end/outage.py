@@ -24,7 +24,7 @@ from measurand.client import Catalog, Client
 from measurand.client.errors import MeasurandError, Timeout, Unavailable
 from measurand.v1 import datasets_pb2, datasets_pb2_grpc, files_pb2, files_pb2_grpc
 
-__all__ = ["Outage", "suffer"]
+__all__ = ["CALL_SECONDS", "Outage", "Worker", "suffer"]
 
 CALL_SECONDS = 8.0
 RAW_SECONDS = 15.0
@@ -55,7 +55,7 @@ class Outage:
     refused: int = 0
 
 
-class _Worker:
+class Worker:
     """Edits a dataset of its own and puts files into it, and notes what was acknowledged."""
 
     def __init__(self, lab: Catalog, name: str) -> None:
@@ -121,7 +121,7 @@ def suffer(fleet: Fleet, victim: Victim, *, frozen: bool, before: float, away: f
     with Client(fleet.address, timeout=CALL_SECONDS) as client, ThreadPoolExecutor(WORKERS) as threads:
         lab = client.create_catalog(name)
         watcher = Watcher(fleet.address, name)
-        workers = [_Worker(lab, f"w{number}") for number in range(WORKERS)]
+        workers = [Worker(lab, f"w{number}") for number in range(WORKERS)]
         working = [threads.submit(worker.work, ended) for worker in workers]
         try:
             time.sleep(before)
