@@ -35,9 +35,9 @@ class Load:
     Attributes
     ----------
     files : dict
-        The bytes of each file, by dataset and path; those of datasets that were purged are not in it.
+        The bytes of each file, by dataset and path.
     notes : dict
-        The metadata that each dataset was last given.
+        The metadata that each dataset was last given. Datasets that are purged come into neither.
     """
 
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
@@ -86,17 +86,18 @@ def load(address: str, *, seed: int = 0) -> Iterator[Load]:
     def one_dataset(lab: Catalog, chance: random.Random, id: str) -> None:  # noqa: A002  # the field's own word
         run = lab.create("a run", {"note": 0}, id=id)
         files: dict[str, bytes] = {}
+        notes: dict[str, int] = {}
         for index in range(chance.randrange(1, 6)):
             write(run, chance, f"{index}.bin", files)
         for note in range(1, chance.randrange(1, 4)):
             run.update({"note": note})
-            state.notes[id] = note
+            notes[id] = note
         if files and chance.random() < 0.3:
             write(run, chance, next(iter(files)), files)  # a new generation
         if chance.random() < 0.2:
-            run.purge(force=True)
-            state.notes.pop(id, None)
+            run.purge(force=True)  # nothing was said of it: whoever looks meanwhile may not count on it
         else:
+            state.notes |= notes
             state.files |= {(id, path): data for path, data in files.items()}
 
     def write(run: Dataset, chance: random.Random, path: str, files: dict[str, bytes]) -> None:
