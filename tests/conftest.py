@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from measurand.server.process import Process
+    from measurand.v1.arrays_pb2_grpc import ArrayServiceAsyncStub
     from measurand.v1.files_pb2_grpc import FileServiceAsyncStub
 
 settings.register_profile("measurand", deadline=None)  # a busy machine must not turn a right answer into a failure
@@ -89,3 +90,13 @@ async def stub(channel: grpc.aio.Channel, run: str) -> FileServiceAsyncStub:
 
     assert run == "catalogs/lab/datasets/run"
     return files_pb2_grpc.FileServiceStub(codec_channel(channel))
+
+
+@pytest.fixture
+async def arrays(channel: grpc.aio.Channel, run: str) -> ArrayServiceAsyncStub:
+    """The arrays service over the bulk codec; `run` is there."""
+    from measurand.v1 import arrays_pb2_grpc
+    from measurand.wire.codec import codec_channel
+
+    assert run == "catalogs/lab/datasets/run"
+    return arrays_pb2_grpc.ArrayServiceStub(codec_channel(channel))

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from tests.core.array_rooms import ArrayRooms
+from tests.core.busy_arrays import BusyArrays
 from tests.core.rooms import Rooms
 
 from measurand.core.catalog_documents import CatalogDraft
@@ -35,6 +37,7 @@ class Known:
     revision: int
     files: dict[str, bytes] = field(default_factory=dict)
     generations: dict[str, list[int]] = field(default_factory=dict)
+    arrays: dict[str, list[bytes]] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,6 +52,8 @@ class Busy:
         Those that were and are not to come back.
     sent : set
         The bytes of all files that were ever sent.
+    arrays : BusyArrays
+        What it does with arrays.
     """
 
     rooms: Rooms
@@ -57,6 +62,9 @@ class Busy:
     purged: set[DatasetName] = field(default_factory=set)
     sent: set[bytes] = field(default_factory=set)
     made: int = 0
+
+    def __post_init__(self) -> None:
+        self.arrays = BusyArrays(self.chance)
 
     async def begin(self) -> None:
         await self.rooms.catalogs.create(LOCAL_USER, "lab", CatalogDraft(title="Lab", labels={"room": "1.23"}))
@@ -78,6 +86,7 @@ class Busy:
             (1, self.describe),
             (1, self.recreate),
             (1, self.collect),
+            (8, self.work_on_arrays),
         ]
         [verb] = self.chance.choices([verb for _, verb in verbs], [weight for weight, _ in verbs])
         self.rooms.clock.move(timedelta(milliseconds=self.chance.randrange(1, 50)))
@@ -182,10 +191,17 @@ class Busy:
         draft = CatalogDraft(description=str(self.chance.random()))
         await self.rooms.catalogs.update(LOCAL_USER, CatalogName("lab"), draft, ["description"], request_id="")
 
+    async def work_on_arrays(self) -> None:
+        name = self._any()
+        known = self.known[name]
+        await self.arrays.step(self.rooms, name, known.arrays)
+        known.revision = (await self.rooms.datasets.get(LOCAL_USER, name)).revision
+
     async def collect(self) -> None:
         """Let an hour pass, and do what servers do in the background."""
         self.rooms.clock.move(timedelta(minutes=61))
         await self.rooms.uploads.ends.expire()
+        await ArrayRooms(self.rooms).arrays.expire()
         await self.rooms.collector.run_once()
 
     def _any(self, catalog: str = "") -> DatasetName:

@@ -10,12 +10,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from measurand.core.arrays.layout import Layout
+from measurand.core.arrays.resizing import Resizing
+from measurand.core.arrays.sealing_arrays import SealedArrays
 from measurand.core.catalog_documents import CatalogDraft
 from measurand.core.catalogs import Catalogs
 from measurand.core.collector import Collector
 from measurand.core.dataset_edits import DatasetDraft
 from measurand.core.dataset_making import NewDataset
+from measurand.core.dataset_sealing import Sealing
 from measurand.core.datasets import Datasets
+from measurand.core.drafts import Drafts
 from measurand.core.file_listing import FileListing
 from measurand.core.files import Files
 from measurand.core.limits import Limits
@@ -27,6 +32,7 @@ from measurand.core.reading import Reading
 from measurand.core.reading_many import ReadingMany
 from measurand.core.small_files import SmallFiles
 from measurand.core.uploading import Uploads
+from measurand.server.elements import NumpyElements
 from measurand.server.means import make_means
 from measurand.server.patterns import compile_pattern
 from measurand.storage.blobs.checked import Checked
@@ -81,6 +87,20 @@ class Rooms:
         self.reading = Reading(blobs, self.files, means, limits)
         self.reading_many = ReadingMany(documents, blobs, self.datasets, self.files, self.reading, limits)
         self.listing = FileListing(documents, self.datasets)
+        self.drafts = Drafts(documents, self.catalogs, self.datasets, means, limits)
+        self.layout = Layout(documents, means, None)
+        self.sealing = Sealing(
+            documents,
+            self.catalogs,
+            self.datasets,
+            self.uploads.ends,
+            means,
+            limits,
+            arrays=SealedArrays(
+                documents, Resizing(documents, blobs, self.datasets, NumpyElements(), means, limits), means
+            ),
+            layout=self.layout,
+        )
         self.collector = Collector(documents, blobs, means, limits)
 
     def restarted(self) -> Rooms:

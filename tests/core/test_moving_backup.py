@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,11 +11,14 @@ from datetime import timedelta
 
 import pytest
 from blake3 import blake3
+from tests.core.array_rooms import ArrayRooms
 from tests.core.busy import Busy, Known
 from tests.core.crashing import Crash, Fuse, fused
 from tests.core.interleaved import Gate, gated, letting
 from tests.core.rooms import Rooms, make_rooms
+from tests.core.sums import sums_in_backup
 
+from measurand.core.arrays.documents import ARRAYS, array_of
 from measurand.core.dataset_documents import DATASETS, is_purging
 from measurand.core.deployments import begin_deployment, keep_deployment, open_deployment
 from measurand.core.digesting import Running, read_through
@@ -23,11 +27,11 @@ from measurand.core.limits import Limits
 from measurand.core.moving.backup import make_backup
 from measurand.core.moving.contents import CONTENTS
 from measurand.core.moving.lines import sum_up
-from measurand.core.moving.manifests import Manifest, list_backups
-from measurand.core.moving.pruning import prune
+from measurand.core.moving.manifests import Manifest, list_backups, read_part
+from measurand.core.moving.pruning import HELD, prune
 from measurand.core.moving.restoring import restore
 from measurand.core.moving.tally import Tally
-from measurand.core.names import DatasetName, FileName, parse_dataset
+from measurand.core.names import ArrayName, DatasetName, FileName, parse_dataset
 from measurand.core.ports import BlobStore, DocumentStore, Order
 from measurand.core.principal import LOCAL_USER
 from measurand.server.patterns import compile_pattern
@@ -87,6 +91,11 @@ async def check_whole(rooms: Rooms, busy: Busy) -> None:
                 await read_through(running, rooms.blobs, file.extents)
                 assert (running.size, running.digests) == (file.size, file.digests)
                 assert running.digests.blake3 in sent
+    for item in await rooms.documents.find(ARRAYS, limit=10_000):
+        if not is_purging(datasets[item.document.scope]):
+            array = array_of(item.document)
+            if array.trim is None:
+                assert set(await ArrayRooms(rooms).read(array)) <= busy.arrays.sent, array.name
     for key, document in datasets.items():
         if is_purging(document):
             continue
@@ -101,6 +110,7 @@ async def check_whole(rooms: Rooms, busy: Busy) -> None:
 
 async def check_has(rooms: Rooms, before: Mapping[DatasetName, Known], busy: Busy) -> None:
     """What was acknowledged before the backup began is there, but for what was taken away since."""
+    arrays = ArrayRooms(rooms)
     for name, known in before.items():
         after = busy.known.get(name)
         if after is None or after.created != known.created:
@@ -110,6 +120,10 @@ async def check_has(rooms: Rooms, before: Mapping[DatasetName, Known], busy: Bus
         for path, data in known.files.items():
             if after.files.get(path) == data:
                 assert await replace(rooms, name=name).content(path) == data
+        for path, rows in known.arrays.items():
+            if after.arrays.get(path) == rows:
+                array = await arrays.arrays.get(LOCAL_USER, ArrayName(name.catalog, name.dataset, path))
+                assert await arrays.read(array) == rows
     for name, known in busy.known.items():
         for path, generations in known.generations.items():
             file = FileName(name.catalog, name.dataset, path)
@@ -163,13 +177,22 @@ async def live_on(rooms: Rooms, busy: Busy) -> None:
     found = await rooms.documents.find(DATASETS, limit=10_000)
     names = [parse_dataset(item.document.key) for item in found if item.document.body["deleted"] is None]
     later = Busy(rooms, random.Random(1), sent=busy.sent)
+    later.arrays.sent = busy.arrays.sent
     later.made = 10_000
     for name in names:
         dataset = await rooms.datasets.get(LOCAL_USER, name)
-        later.known[name] = Known(dataset.create_time, dataset.revision)
+        later.known[name] = Known(dataset.create_time, dataset.revision, arrays=await rows_of(rooms, name))
     for _ in range(60):
         await later.step()
     await check_whole(rooms, later)
+
+
+async def rows_of(rooms: Rooms, name: DatasetName) -> dict[str, list[bytes]]:
+    arrays, rows = ArrayRooms(rooms), dict[str, list[bytes]]()
+    for array in (await arrays.arrays.page(LOCAL_USER, name)).arrays:
+        array = await arrays.resizing.finish(array)
+        rows[array.name.array] = [row for row in await arrays.read(array) if row is not None]
+    return rows
 
 
 async def test_a_backup_of_a_quiet_store_is_the_store_and_the_next_one_copies_no_blob_again() -> None:
@@ -180,7 +203,7 @@ async def test_a_backup_of_a_quiet_store_is_the_store_and_the_next_one_copies_no
         await busy.step()
     manifest = await back_up(rooms, target)
     assert manifest.cut.is_exact and not manifest.damaged
-    sums = await sum_up(rooms.documents, CONTENTS, with_running=False)
+    sums = await sums_in_backup(rooms.documents)
     assert {name: (section.count, section.sha256) for name, section in manifest.documents.items()} == {
         name: (found.count, found.sha256) for name, found in sums.items()
     }
@@ -201,7 +224,7 @@ async def test_a_backup_killed_at_any_call_leaves_none_and_the_next_run_goes_on(
     await busy.begin()
     for _ in range(25):
         await busy.step()
-    sums = await sum_up(rooms.documents, CONTENTS, with_running=False)
+    sums = await sums_in_backup(rooms.documents)
     at, killed = 0, 0
     while True:
         target = make_rooms(LIMITS).blobs
@@ -210,7 +233,9 @@ async def test_a_backup_killed_at_any_call_leaves_none_and_the_next_run_goes_on(
             await back_up(rooms, fused_target, working=working)
         except Crash:
             killed += 1
-            present = {blob.key async for blob in target.scan("files/") if not blob.staged}
+            present = {
+                blob.key for held in HELD for blob in [blob async for blob in target.scan(held)] if not blob.staged
+            }
             assert len(await list_backups(target)) <= after
         else:
             break
@@ -281,6 +306,9 @@ async def test_old_backups_go_with_the_blobs_that_only_they_had() -> None:
     for manifest in made[2:]:
         named |= {blob.key async for blob in (await restored(rooms, target, manifest)).blobs.scan("files/")}
     assert {blob.key async for blob in target.scan("files/")} == named
+    lines = [line for manifest in made[2:] for part in manifest.blobs.parts for line in await read_part(target, part)]
+    kept = {key for line in lines if (key := json.loads(line)["key"]).startswith("arrays/")}
+    assert kept and {blob.key async for blob in target.scan("arrays/")} == kept
     assert not [blob async for blob in target.scan("backups/torn")]
 
 

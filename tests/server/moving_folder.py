@@ -12,13 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from click.testing import CliRunner, Result
+from tests.core.array_rooms import ArrayRooms
 from tests.core.busy import Busy
 from tests.core.rooms import Clock, Rooms
+from tests.core.sums import sums_in_backup
 
 from measurand.cli.main import main
 from measurand.core.limits import Limits
 from measurand.core.moving.contents import CONTENTS
 from measurand.core.moving.lines import Sum, sum_up
+from measurand.core.names import ArrayName
+from measurand.core.principal import LOCAL_USER
 from measurand.server.config import Config, load
 from measurand.server.folder import open_folder
 from measurand.server.means import in_threads, make_means
@@ -73,13 +77,15 @@ def sums_of(config: Config, *, with_running: bool) -> Mapping[str, Sum]:
 
     async def add() -> Mapping[str, Sum]:
         async with rooms_of(config) as rooms:
-            return await sum_up(rooms.documents, CONTENTS, with_running=with_running)
+            if not with_running:
+                return await sums_in_backup(rooms.documents)
+            return await sum_up(rooms.documents, CONTENTS, with_running=True)
 
     return asyncio.run(add())
 
 
 def files_of(config: Config, busy: Busy) -> int:
-    """Compare all files that were acknowledged with what is stored, and return how many there are."""
+    """Compare all files and arrays that were acknowledged with what is stored, and return how many there are."""
 
     async def compare() -> int:
         count = 0
@@ -87,6 +93,11 @@ def files_of(config: Config, busy: Busy) -> int:
             for name, known in busy.known.items():
                 for path, data in known.files.items():
                     assert await replace(rooms, name=name).content(path) == data
+                    count += 1
+                for path, rows in known.arrays.items():
+                    arrays = ArrayRooms(rooms)
+                    array = await arrays.arrays.get(LOCAL_USER, ArrayName(name.catalog, name.dataset, path))
+                    assert await arrays.read(array) == rows
                     count += 1
         return count
 

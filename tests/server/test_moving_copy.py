@@ -35,6 +35,10 @@ def test_a_store_that_nobody_serves_is_copied_in_one_run(tmp_path: Path) -> None
     assert again.exit_code == 1 and "name an empty one" in again.stderr
 
 
+def blobs_of(data: Path) -> int:
+    return sum(len(list(data.glob(f"blobs/*/{kind}+*"))) for kind in ("files", "arrays"))
+
+
 def test_a_served_store_is_copied_and_then_what_is_left(tmp_path: Path) -> None:
     old, new = config_of(tmp_path / "old"), config_of(tmp_path / "new")
     busy = fill(old, steps=60)
@@ -51,10 +55,10 @@ def test_a_served_store_is_copied_and_then_what_is_left(tmp_path: Path) -> None:
     refused = measurand("serve", "--data", new.data, "--http", "off")
     assert refused.exit_code == 1 and "unfinished copy of" in refused.stderr
     fill(old, steps=10, busy=busy)
-    before = len(list(new.data.glob("blobs/*/files+*")))
+    before = blobs_of(new.data)
     said = copied(old.data, new.data)
     assert "the copy is whole" in said
-    added = len(list(new.data.glob("blobs/*/files+*"))) - before
+    added = blobs_of(new.data) - before
     assert f"copied {added} blobs" in said and 0 < added < before
     assert sums_of(new, with_running=True) == sums_of(old, with_running=True)
     assert files_of(new, busy) > 5

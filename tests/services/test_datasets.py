@@ -95,7 +95,7 @@ async def test_an_answer_too_large_as_a_struct_says_which_form_to_ask_for() -> N
     now = datetime(2026, 11, 21, tzinfo=UTC)
     text = json.dumps({"a": [[0]] * 1000})
     name = DatasetName("lab", "run")
-    dataset = Dataset(name, "", "run", (), (), text, len(text), "open", 1, "users/local", now, now)
+    dataset = Dataset(name, "", "run", (), (), text, len(text), 1, "users/local", now, now)
     assert (await Packing(JSON, most_bytes=10_000).one(dataset)).metadata.json == text
     with pytest.raises(TooLarge, match="DOCUMENT_FORM_JSON"):
         await Packing(common_pb2.DOCUMENT_FORM_STRUCT, most_bytes=10_000).one(dataset)

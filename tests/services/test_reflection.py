@@ -23,6 +23,7 @@ SERVICES = {
     "grpc.health.v1.Health",
     V1,
     V1ALPHA,
+    "measurand.v1.ArrayService",
     "measurand.v1.CatalogService",
     "measurand.v1.DatasetService",
     "measurand.v1.FileService",

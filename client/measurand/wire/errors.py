@@ -37,6 +37,8 @@ __all__ = [
     "RequestIdReused",
     "ResourceDeleted",
     "ResourceInUse",
+    "Sealed",
+    "SelectionInvalid",
     "ShuttingDown",
     "SizeMismatch",
     "StoreFull",
@@ -111,6 +113,10 @@ class SizeMismatch(DigestMismatch, reason="SIZE_MISMATCH"):
     """The bytes as a whole have another size than was promised. Details: `expected`, `actual`."""
 
 
+class SelectionInvalid(InvalidArgument, reason="SELECTION_INVALID"):
+    """A selection or chunk index does not fit the array. Details: `axis`."""
+
+
 class TooLarge(InvalidArgument, reason="TOO_LARGE"):
     """More bytes or items than one call may carry. Details: `limit`, `actual`."""
 
@@ -140,7 +146,7 @@ class GenerationMismatch(Conflict, reason="GENERATION_MISMATCH"):
 
 
 class WriterFenced(Conflict, reason="WRITER_FENCED"):
-    """A newer writer has taken over. Details: `resource`, `epoch`."""
+    """A newer writer has taken over. Details: `resource`, `epoch`; of an appender `rows`, those that it left behind."""
 
 
 class Contention(Conflict, reason="CONTENTION"):
@@ -149,6 +155,10 @@ class Contention(Conflict, reason="CONTENTION"):
 
 class FailedPrecondition(MeasurandError, code=9, reason="STATE_WRONG"):
     """The resource is in the wrong state for the call. Details: `resource`, `state`."""
+
+
+class Sealed(FailedPrecondition, reason="DATASET_SEALED"):
+    """The dataset is sealed and takes no more changes of this sort. Details: `resource`."""
 
 
 class ResourceInUse(FailedPrecondition, reason="RESOURCE_IN_USE"):

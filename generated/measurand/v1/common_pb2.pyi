@@ -138,6 +138,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SIZE_MISMATCH: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT. The bytes as a whole have another size than was promised. Details: `expected`, `actual`."""
+    ERROR_REASON_SELECTION_INVALID: _ErrorReason.ValueType  # 8
+    """INVALID_ARGUMENT. A selection or chunk index does not fit the array. Details: `axis`."""
     ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 9
     """INVALID_ARGUMENT. More bytes or items than one call may carry. Details: `limit`, `actual`."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 10
@@ -153,9 +155,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_GENERATION_MISMATCH: _ErrorReason.ValueType  # 41
     """ABORTED. The file is not at the wanted generation. Details: `resource`, `generation`."""
     ERROR_REASON_WRITER_FENCED: _ErrorReason.ValueType  # 42
-    """ABORTED. A newer writer has taken over. Do not retry on this stream. Details: `resource`, `epoch`."""
+    """ABORTED. A newer writer has taken over. Do not retry on this stream. Details: `resource`, `epoch`,
+    and for an appender of an array `rows`, how many there were when the newer one began.
+    """
     ERROR_REASON_CONTENTION: _ErrorReason.ValueType  # 43
     """ABORTED. Too many changes at once; the server gave up after several tries. Comes with a retry delay."""
+    ERROR_REASON_DATASET_SEALED: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION. The dataset is sealed and takes no more changes of this sort. Details: `resource`."""
     ERROR_REASON_STATE_WRONG: _ErrorReason.ValueType  # 54
     """FAILED_PRECONDITION. The resource is in the wrong state for the call. Details: `resource`, `state`."""
     ERROR_REASON_RESOURCE_IN_USE: _ErrorReason.ValueType  # 55
@@ -215,6 +221,8 @@ ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 6
 """
 ERROR_REASON_SIZE_MISMATCH: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT. The bytes as a whole have another size than was promised. Details: `expected`, `actual`."""
+ERROR_REASON_SELECTION_INVALID: ErrorReason.ValueType  # 8
+"""INVALID_ARGUMENT. A selection or chunk index does not fit the array. Details: `axis`."""
 ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 9
 """INVALID_ARGUMENT. More bytes or items than one call may carry. Details: `limit`, `actual`."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 10
@@ -230,9 +238,13 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 40
 ERROR_REASON_GENERATION_MISMATCH: ErrorReason.ValueType  # 41
 """ABORTED. The file is not at the wanted generation. Details: `resource`, `generation`."""
 ERROR_REASON_WRITER_FENCED: ErrorReason.ValueType  # 42
-"""ABORTED. A newer writer has taken over. Do not retry on this stream. Details: `resource`, `epoch`."""
+"""ABORTED. A newer writer has taken over. Do not retry on this stream. Details: `resource`, `epoch`,
+and for an appender of an array `rows`, how many there were when the newer one began.
+"""
 ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 43
 """ABORTED. Too many changes at once; the server gave up after several tries. Comes with a retry delay."""
+ERROR_REASON_DATASET_SEALED: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION. The dataset is sealed and takes no more changes of this sort. Details: `resource`."""
 ERROR_REASON_STATE_WRONG: ErrorReason.ValueType  # 54
 """FAILED_PRECONDITION. The resource is in the wrong state for the call. Details: `resource`, `state`."""
 ERROR_REASON_RESOURCE_IN_USE: ErrorReason.ValueType  # 55

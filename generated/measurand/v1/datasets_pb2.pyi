@@ -33,8 +33,12 @@ class _DatasetStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DatasetS
     """Never stored."""
     DATASET_STATE_OPEN: _DatasetState.ValueType  # 1
     """It can change."""
+    DATASET_STATE_SEALED: _DatasetState.ValueType  # 2
+    """It is closed for good: only its tags can change."""
     DATASET_STATE_DELETED: _DatasetState.ValueType  # 3
     """It is deleted and can be undeleted."""
+    DATASET_STATE_DRAFT: _DatasetState.ValueType  # 4
+    """Nobody finds it before CommitDataset. It is thrown away when nothing was put into it for 24 hours."""
 
 class DatasetState(_DatasetState, metaclass=_DatasetStateEnumTypeWrapper):
     """Where a dataset is in its life."""
@@ -43,8 +47,12 @@ DATASET_STATE_UNSPECIFIED: DatasetState.ValueType  # 0
 """Never stored."""
 DATASET_STATE_OPEN: DatasetState.ValueType  # 1
 """It can change."""
+DATASET_STATE_SEALED: DatasetState.ValueType  # 2
+"""It is closed for good: only its tags can change."""
 DATASET_STATE_DELETED: DatasetState.ValueType  # 3
 """It is deleted and can be undeleted."""
+DATASET_STATE_DRAFT: DatasetState.ValueType  # 4
+"""Nobody finds it before CommitDataset. It is thrown away when nothing was put into it for 24 hours."""
 Global___DatasetState: _TypeAlias = DatasetState  # noqa: Y015
 
 @_typing.final
@@ -70,7 +78,9 @@ class Dataset(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     FILE_COUNT_FIELD_NUMBER: _builtins.int
+    ARRAY_COUNT_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    PLAIN_URL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The id is a ULID unless the caller chose one that matches `^[a-z0-9][a-z0-9._-]{0,127}$`. Never changed."""
     title: _builtins.str
@@ -87,8 +97,15 @@ class Dataset(_message.Message):
     """Who made it, `users/{user}`. Set by the server."""
     file_count: _builtins.int
     """Number of files. Set by the server; may lag by a minute."""
+    array_count: _builtins.int
+    """Number of arrays. Set by the server; may lag by a minute."""
     stored_bytes: _builtins.int
-    """Bytes in its files. Set by the server; may lag by a minute."""
+    """Bytes in its files and in the chunks of its arrays. Set by the server; may lag by a minute."""
+    plain_url: _builtins.str
+    """Where the arrays of a sealed dataset lie as plain Zarr: the URL of a Zarr v3 group (`file:///….zarr`,
+    `s3://bucket/….zarr`), or of a reference file in kerchunk's form (`s3://bucket/….json`). Set by the server. Empty:
+    nowhere yet.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """A set of words, kept sorted: at most 256, each 1 to 128 characters, no commas or control characters."""
@@ -145,11 +162,13 @@ class Dataset(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         file_count: _builtins.int = ...,
+        array_count: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
+        plain_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "metadata", b"metadata", "purge_time", b"purge_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "end_time", b"end_time", "etag", b"etag", "file_count", b"file_count", "kind", b"kind", "metadata", b"metadata", "name", b"name", "parents", b"parents", "purge_time", b"purge_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "stored_bytes", b"stored_bytes", "tags", b"tags", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_count", b"array_count", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "end_time", b"end_time", "etag", b"etag", "file_count", b"file_count", "kind", b"kind", "metadata", b"metadata", "name", b"name", "parents", b"parents", "plain_url", b"plain_url", "purge_time", b"purge_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "stored_bytes", b"stored_bytes", "tags", b"tags", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,12 +261,15 @@ class CreateDatasetRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
     DATASET_ID_FIELD_NUMBER: _builtins.int
+    DRAFT_FIELD_NUMBER: _builtins.int
     DOCUMENT_FORM_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`catalogs/{catalog}`."""
     dataset_id: _builtins.str
     """The id to use. Empty: the server makes a ULID."""
+    draft: _builtins.bool
+    """Make a draft, which takes files and arrays and is found by nobody before CommitDataset. Not in a batch."""
     document_form: _common_pb2.DocumentForm.ValueType
     """The form of the document in the answer."""
     request_id: _builtins.str
@@ -262,16 +284,47 @@ class CreateDatasetRequest(_message.Message):
         parent: _builtins.str = ...,
         dataset: Global___Dataset | None = ...,
         dataset_id: _builtins.str = ...,
+        draft: _builtins.bool = ...,
         document_form: _common_pb2.DocumentForm.ValueType = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "dataset_id", b"dataset_id", "document_form", b"document_form", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "dataset_id", b"dataset_id", "document_form", b"document_form", "draft", b"draft", "parent", b"parent", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateDatasetRequest: _TypeAlias = CreateDatasetRequest  # noqa: Y015
+
+@_typing.final
+class CommitDatasetRequest(_message.Message):
+    """Request of CommitDataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FORM_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`catalogs/{catalog}/datasets/{dataset}`."""
+    document_form: _common_pb2.DocumentForm.ValueType
+    """The form of the document in the answer."""
+    request_id: _builtins.str
+    """See the conventions in common.proto."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        document_form: _common_pb2.DocumentForm.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_form", b"document_form", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitDatasetRequest: _TypeAlias = CommitDatasetRequest  # noqa: Y015
 
 @_typing.final
 class BatchCreateDatasetsRequest(_message.Message):
@@ -695,6 +748,100 @@ class UpdateDatasetRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateDatasetRequest: _TypeAlias = UpdateDatasetRequest  # noqa: Y015
+
+@_typing.final
+class SealDatasetRequest(_message.Message):
+    """Request of SealDataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FORM_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`catalogs/{catalog}/datasets/{dataset}`."""
+    etag: _builtins.str
+    """Empty: no check."""
+    force: _builtins.bool
+    """Abort open uploads and fence array appenders instead of failing."""
+    document_form: _common_pb2.DocumentForm.ValueType
+    """The form of the document in the answer."""
+    request_id: _builtins.str
+    """See the conventions in common.proto."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        document_form: _common_pb2.DocumentForm.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_form", b"document_form", "etag", b"etag", "force", b"force", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealDatasetRequest: _TypeAlias = SealDatasetRequest  # noqa: Y015
+
+@_typing.final
+class PublishDatasetRequest(_message.Message):
+    """Request of PublishDataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`catalogs/{catalog}/datasets/{dataset}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishDatasetRequest: _TypeAlias = PublishDatasetRequest  # noqa: Y015
+
+@_typing.final
+class PublishDatasetResponse(_message.Message):
+    """Answer of PublishDataset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    CHUNKS_DONE_FIELD_NUMBER: _builtins.int
+    CHUNKS_TOTAL_FIELD_NUMBER: _builtins.int
+    PLAIN_URL_FIELD_NUMBER: _builtins.int
+    done: _builtins.bool
+    """All of it is there. Else: call again."""
+    chunks_done: _builtins.int
+    """Chunks that are laid out so far."""
+    chunks_total: _builtins.int
+    """Chunks in all."""
+    plain_url: _builtins.str
+    """Where the group lies, once it is done; see Dataset.plain_url."""
+    def __init__(
+        self,
+        *,
+        done: _builtins.bool = ...,
+        chunks_done: _builtins.int = ...,
+        chunks_total: _builtins.int = ...,
+        plain_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks_done", b"chunks_done", "chunks_total", b"chunks_total", "done", b"done", "plain_url", b"plain_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishDatasetResponse: _TypeAlias = PublishDatasetResponse  # noqa: Y015
 
 @_typing.final
 class DeleteDatasetRequest(_message.Message):

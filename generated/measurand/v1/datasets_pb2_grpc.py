@@ -41,6 +41,11 @@ class DatasetServiceStub:
                 request_serializer=measurand_dot_v1_dot_datasets__pb2.CreateDatasetRequest.SerializeToString,
                 response_deserializer=measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
                 _registered_method=True)
+        self.CommitDataset = channel.unary_unary(
+                '/measurand.v1.DatasetService/CommitDataset',
+                request_serializer=measurand_dot_v1_dot_datasets__pb2.CommitDatasetRequest.SerializeToString,
+                response_deserializer=measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
+                _registered_method=True)
         self.BatchCreateDatasets = channel.unary_unary(
                 '/measurand.v1.DatasetService/BatchCreateDatasets',
                 request_serializer=measurand_dot_v1_dot_datasets__pb2.BatchCreateDatasetsRequest.SerializeToString,
@@ -70,6 +75,16 @@ class DatasetServiceStub:
                 '/measurand.v1.DatasetService/UpdateDataset',
                 request_serializer=measurand_dot_v1_dot_datasets__pb2.UpdateDatasetRequest.SerializeToString,
                 response_deserializer=measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
+                _registered_method=True)
+        self.SealDataset = channel.unary_unary(
+                '/measurand.v1.DatasetService/SealDataset',
+                request_serializer=measurand_dot_v1_dot_datasets__pb2.SealDatasetRequest.SerializeToString,
+                response_deserializer=measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
+                _registered_method=True)
+        self.PublishDataset = channel.unary_unary(
+                '/measurand.v1.DatasetService/PublishDataset',
+                request_serializer=measurand_dot_v1_dot_datasets__pb2.PublishDatasetRequest.SerializeToString,
+                response_deserializer=measurand_dot_v1_dot_datasets__pb2.PublishDatasetResponse.FromString,
                 _registered_method=True)
         self.DeleteDataset = channel.unary_unary(
                 '/measurand.v1.DatasetService/DeleteDataset',
@@ -118,8 +133,16 @@ class DatasetServiceServicer:
     """
 
     def CreateDataset(self, request, context):
-        """Makes a dataset. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS, INVALID_ARGUMENT /
-        DOCUMENT_INVALID or TOO_LARGE.
+        """Makes a dataset, or the draft of one. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS,
+        INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitDataset(self, request, context):
+        """Shows a draft with all that was put into it, in one step; it is then the first revision of a dataset like any other.
+        Doing it again changes nothing. Errors: NOT_FOUND when it has expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +186,24 @@ class DatasetServiceServicer:
     def UpdateDataset(self, request, context):
         """Changes a dataset in one step, which makes one new revision. A change that changes nothing makes none.
         Errors: NOT_FOUND, ABORTED / ETAG_MISMATCH, INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SealDataset(self, request, context):
+        """Closes a dataset for good: its files, arrays and metadata no longer change; tags still can. Its arrays are laid out
+        as plain Zarr where the store can do so at once. Sealing again changes nothing. Errors: ABORTED / ETAG_MISMATCH,
+        FAILED_PRECONDITION / RESOURCE_IN_USE while uploads or array appends are open and `force` is not set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishDataset(self, request, context):
+        """Lays the arrays of a sealed dataset out as plain Zarr objects in the store, some of them in each call: to be called
+        until it is `done`. Doing it again changes nothing. Errors: FAILED_PRECONDITION / STATE_WRONG when it is not sealed,
+        UNIMPLEMENTED / FEATURE_DISABLED where the store cannot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,6 +276,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     request_deserializer=measurand_dot_v1_dot_datasets__pb2.CreateDatasetRequest.FromString,
                     response_serializer=measurand_dot_v1_dot_datasets__pb2.Dataset.SerializeToString,
             ),
+            'CommitDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitDataset,
+                    request_deserializer=measurand_dot_v1_dot_datasets__pb2.CommitDatasetRequest.FromString,
+                    response_serializer=measurand_dot_v1_dot_datasets__pb2.Dataset.SerializeToString,
+            ),
             'BatchCreateDatasets': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchCreateDatasets,
                     request_deserializer=measurand_dot_v1_dot_datasets__pb2.BatchCreateDatasetsRequest.FromString,
@@ -264,6 +310,16 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.UpdateDataset,
                     request_deserializer=measurand_dot_v1_dot_datasets__pb2.UpdateDatasetRequest.FromString,
                     response_serializer=measurand_dot_v1_dot_datasets__pb2.Dataset.SerializeToString,
+            ),
+            'SealDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealDataset,
+                    request_deserializer=measurand_dot_v1_dot_datasets__pb2.SealDatasetRequest.FromString,
+                    response_serializer=measurand_dot_v1_dot_datasets__pb2.Dataset.SerializeToString,
+            ),
+            'PublishDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishDataset,
+                    request_deserializer=measurand_dot_v1_dot_datasets__pb2.PublishDatasetRequest.FromString,
+                    response_serializer=measurand_dot_v1_dot_datasets__pb2.PublishDatasetResponse.SerializeToString,
             ),
             'DeleteDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDataset,
@@ -333,6 +389,33 @@ class DatasetService:
             target,
             '/measurand.v1.DatasetService/CreateDataset',
             measurand_dot_v1_dot_datasets__pb2.CreateDatasetRequest.SerializeToString,
+            measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/measurand.v1.DatasetService/CommitDataset',
+            measurand_dot_v1_dot_datasets__pb2.CommitDatasetRequest.SerializeToString,
             measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
             options,
             channel_credentials,
@@ -496,6 +579,60 @@ class DatasetService:
             '/measurand.v1.DatasetService/UpdateDataset',
             measurand_dot_v1_dot_datasets__pb2.UpdateDatasetRequest.SerializeToString,
             measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/measurand.v1.DatasetService/SealDataset',
+            measurand_dot_v1_dot_datasets__pb2.SealDatasetRequest.SerializeToString,
+            measurand_dot_v1_dot_datasets__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/measurand.v1.DatasetService/PublishDataset',
+            measurand_dot_v1_dot_datasets__pb2.PublishDatasetRequest.SerializeToString,
+            measurand_dot_v1_dot_datasets__pb2.PublishDatasetResponse.FromString,
             options,
             channel_credentials,
             insecure,

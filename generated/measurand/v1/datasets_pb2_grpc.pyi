@@ -35,8 +35,12 @@ class DatasetServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DatasetServiceAsyncStub: ...
     CreateDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.CreateDatasetRequest, _datasets_pb2.Dataset]
-    """Makes a dataset. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS, INVALID_ARGUMENT /
-    DOCUMENT_INVALID or TOO_LARGE.
+    """Makes a dataset, or the draft of one. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS,
+    INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+    """
+    CommitDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.CommitDatasetRequest, _datasets_pb2.Dataset]
+    """Shows a draft with all that was put into it, in one step; it is then the first revision of a dataset like any other.
+    Doing it again changes nothing. Errors: NOT_FOUND when it has expired.
     """
     BatchCreateDatasets: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.BatchCreateDatasetsRequest, _datasets_pb2.BatchCreateDatasetsResponse]
     """Makes up to 100 datasets in one catalog. Each succeeds or fails by itself."""
@@ -51,6 +55,16 @@ class DatasetServiceStub:
     UpdateDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.UpdateDatasetRequest, _datasets_pb2.Dataset]
     """Changes a dataset in one step, which makes one new revision. A change that changes nothing makes none.
     Errors: NOT_FOUND, ABORTED / ETAG_MISMATCH, INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+    """
+    SealDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.SealDatasetRequest, _datasets_pb2.Dataset]
+    """Closes a dataset for good: its files, arrays and metadata no longer change; tags still can. Its arrays are laid out
+    as plain Zarr where the store can do so at once. Sealing again changes nothing. Errors: ABORTED / ETAG_MISMATCH,
+    FAILED_PRECONDITION / RESOURCE_IN_USE while uploads or array appends are open and `force` is not set.
+    """
+    PublishDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.PublishDatasetRequest, _datasets_pb2.PublishDatasetResponse]
+    """Lays the arrays of a sealed dataset out as plain Zarr objects in the store, some of them in each call: to be called
+    until it is `done`. Doing it again changes nothing. Errors: FAILED_PRECONDITION / STATE_WRONG when it is not sealed,
+    UNIMPLEMENTED / FEATURE_DISABLED where the store cannot.
     """
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.Dataset]
     """Deletes a dataset; it can be undeleted until its purge time. Deleting again changes nothing.
@@ -81,8 +95,12 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.CreateDatasetRequest, _datasets_pb2.Dataset]  # type: ignore[assignment]
-    """Makes a dataset. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS, INVALID_ARGUMENT /
-    DOCUMENT_INVALID or TOO_LARGE.
+    """Makes a dataset, or the draft of one. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS,
+    INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+    """
+    CommitDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.CommitDatasetRequest, _datasets_pb2.Dataset]  # type: ignore[assignment]
+    """Shows a draft with all that was put into it, in one step; it is then the first revision of a dataset like any other.
+    Doing it again changes nothing. Errors: NOT_FOUND when it has expired.
     """
     BatchCreateDatasets: _aio.UnaryUnaryMultiCallable[_datasets_pb2.BatchCreateDatasetsRequest, _datasets_pb2.BatchCreateDatasetsResponse]  # type: ignore[assignment]
     """Makes up to 100 datasets in one catalog. Each succeeds or fails by itself."""
@@ -97,6 +115,16 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     UpdateDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.UpdateDatasetRequest, _datasets_pb2.Dataset]  # type: ignore[assignment]
     """Changes a dataset in one step, which makes one new revision. A change that changes nothing makes none.
     Errors: NOT_FOUND, ABORTED / ETAG_MISMATCH, INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+    """
+    SealDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.SealDatasetRequest, _datasets_pb2.Dataset]  # type: ignore[assignment]
+    """Closes a dataset for good: its files, arrays and metadata no longer change; tags still can. Its arrays are laid out
+    as plain Zarr where the store can do so at once. Sealing again changes nothing. Errors: ABORTED / ETAG_MISMATCH,
+    FAILED_PRECONDITION / RESOURCE_IN_USE while uploads or array appends are open and `force` is not set.
+    """
+    PublishDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.PublishDatasetRequest, _datasets_pb2.PublishDatasetResponse]  # type: ignore[assignment]
+    """Lays the arrays of a sealed dataset out as plain Zarr objects in the store, some of them in each call: to be called
+    until it is `done`. Doing it again changes nothing. Errors: FAILED_PRECONDITION / STATE_WRONG when it is not sealed,
+    UNIMPLEMENTED / FEATURE_DISABLED where the store cannot.
     """
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.Dataset]  # type: ignore[assignment]
     """Deletes a dataset; it can be undeleted until its purge time. Deleting again changes nothing.
@@ -130,8 +158,18 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _datasets_pb2.CreateDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_pb2.Dataset, _abc.Awaitable[_datasets_pb2.Dataset]]:
-        """Makes a dataset. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS, INVALID_ARGUMENT /
-        DOCUMENT_INVALID or TOO_LARGE.
+        """Makes a dataset, or the draft of one. Errors: NOT_FOUND for the catalog or a parent, ALREADY_EXISTS,
+        INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+        """
+
+    @_abc_1.abstractmethod
+    def CommitDataset(
+        self,
+        request: _datasets_pb2.CommitDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.Dataset, _abc.Awaitable[_datasets_pb2.Dataset]]:
+        """Shows a draft with all that was put into it, in one step; it is then the first revision of a dataset like any other.
+        Doing it again changes nothing. Errors: NOT_FOUND when it has expired.
         """
 
     @_abc_1.abstractmethod
@@ -182,6 +220,28 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_datasets_pb2.Dataset, _abc.Awaitable[_datasets_pb2.Dataset]]:
         """Changes a dataset in one step, which makes one new revision. A change that changes nothing makes none.
         Errors: NOT_FOUND, ABORTED / ETAG_MISMATCH, INVALID_ARGUMENT / DOCUMENT_INVALID or TOO_LARGE.
+        """
+
+    @_abc_1.abstractmethod
+    def SealDataset(
+        self,
+        request: _datasets_pb2.SealDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.Dataset, _abc.Awaitable[_datasets_pb2.Dataset]]:
+        """Closes a dataset for good: its files, arrays and metadata no longer change; tags still can. Its arrays are laid out
+        as plain Zarr where the store can do so at once. Sealing again changes nothing. Errors: ABORTED / ETAG_MISMATCH,
+        FAILED_PRECONDITION / RESOURCE_IN_USE while uploads or array appends are open and `force` is not set.
+        """
+
+    @_abc_1.abstractmethod
+    def PublishDataset(
+        self,
+        request: _datasets_pb2.PublishDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.PublishDatasetResponse, _abc.Awaitable[_datasets_pb2.PublishDatasetResponse]]:
+        """Lays the arrays of a sealed dataset out as plain Zarr objects in the store, some of them in each call: to be called
+        until it is `done`. Doing it again changes nothing. Errors: FAILED_PRECONDITION / STATE_WRONG when it is not sealed,
+        UNIMPLEMENTED / FEATURE_DISABLED where the store cannot.
         """
 
     @_abc_1.abstractmethod

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeVar
 
+from measurand.core.arrays.blocks import BLOCKS, Entry, Index, block_of, chunk_text, chunks_text
+from measurand.core.blob_rules import closing
 from measurand.core.digesting import Running, read_through
 from measurand.core.extents import cut
 from measurand.core.file_documents import FILES, SUPERSEDED, File, file_of
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.naming import NAMING, Named, is_named, named_by
-from measurand.core.ports import BlobStore, Document, DocumentStore, StoredBlob
+from measurand.core.ports import Blob, BlobStore, Document, DocumentStore, StoredBlob
 from measurand.core.uploads import UPLOADS, upload_of
 from measurand.core.walking import COLLECTIONS, Unreadable, Walk, shown
 from measurand.wire.errors import DataLoss, NotFound
@@ -128,7 +130,7 @@ class Checkup:
         Parameters
         ----------
         bytes_per_second : float, optional
-            Read the bytes of all files too, on average no faster than that, and hold them to their digests.
+            Read the bytes of all files and arrays too, on average no faster than that, and hold them to their digests.
         """
         walk = Walk(self._documents, self._means, self._unreadable)
         for collection in COLLECTIONS:
@@ -141,6 +143,9 @@ class Checkup:
                 if collection in (FILES, SUPERSEDED) and bytes_per_second:
                     for document in page:
                         await self._read(document.key, file_of(document), bytes_per_second)
+                if collection == BLOCKS and bytes_per_second:
+                    for document in page:
+                        await self._read_chunks(document, bytes_per_second)
                 self._watch(self._seen)
         await self._scan()
         await _each(self._look_for, [[one] for one in self._staged.values()])  # finished meanwhile, or gone
@@ -170,21 +175,26 @@ class Checkup:
             pass
         except DataLoss as error:
             for one in wanted:
-                self._tell(Trouble("damaged", shown(one.owner), error.message))
+                if (owner := await self._owner(one)) is not None:
+                    self._tell(Trouble("damaged", _resource(one, owner), error.message))
             return
         for one in wanted:
-            if one.blob.size <= there or not await self._is_still_named(one):
+            if one.blob.size <= there or (owner := await self._owner(one)) is None:
                 continue
             if there < 0:
-                self._tell(Trouble("missing", shown(one.owner), f"its blob {key} is not there"))
+                self._tell(Trouble("missing", _resource(one, owner), f"its blob {key} is not there"))
             else:
                 text = f"its blob {key} has {there} bytes and should have {one.blob.size}"
-                self._tell(Trouble("short", shown(one.owner), text))
+                self._tell(Trouble("short", _resource(one, owner), text))
 
-    async def _is_still_named(self, wanted: _Wanted) -> bool:
-        """Tell whether a blob that is not there is lost: it goes after the last document that names it."""
+    async def _owner(self, wanted: _Wanted) -> Document | None:
+        """Return what still names a blob, None if nothing does: a blob goes after the last document that names it."""
         document = await self._documents.fetch(wanted.collection, wanted.owner)
-        return document is not None and wanted.blob in named_by(wanted.collection, document)
+        if document is None or wanted.blob not in named_by(wanted.collection, document):
+            return None
+        # An index document may be left over from an array that is gone.
+        is_left = wanted.collection == BLOCKS and not await is_named(self._documents, wanted.blob.key)
+        return None if is_left else document
 
     def _is_overdue(self, document: Document) -> bool:
         return self._means.now() - upload_of(document).expire_time > OVERDUE
@@ -233,8 +243,45 @@ class Checkup:
         if running.crc32c != promised.crc32c or promised.blake3 not in ("", running.digests.blake3):
             self._tell(Trouble("damaged", shown(key), "its bytes do not fit its digests"))
 
+    async def _read_chunks(self, document: Document, bytes_per_second: float) -> None:
+        """Read the chunks that an index document names, and hold each to its sum."""
+        block = block_of(document)
+        for index, entry in block.entries.items():
+            why = await self._fault_of(entry, bytes_per_second)
+            if not why or not await self._is_still_there(document.key, index, entry):
+                continue
+            self._tell(Trouble("damaged", shown(chunk_text(block, index)), why))
+
+    async def _fault_of(self, entry: Entry, bytes_per_second: float) -> str:
+        """Return what is wrong with a chunk, empty if nothing. One that is gone was told of already."""
+        started, found = self._means.monotonic(), 0
+        try:
+            blob = Blob(entry.blob, entry.offset + entry.size)
+            async with closing(self._blobs.open(blob, entry.offset, entry.size)) as pieces:
+                async for piece in pieces:
+                    found = await self._means.in_thread(self._means.crc32c, piece, found)
+        except DataLoss as error:
+            return error.message
+        except NotFound:
+            return ""
+        self._seen.read_bytes += entry.size
+        self._watch(self._seen)
+        await asyncio.sleep(max(entry.size / bytes_per_second - (self._means.monotonic() - started), 0))
+        return "" if found == entry.crc32c else f"its bytes in {entry.blob} do not fit their crc32c"
+
+    async def _is_still_there(self, key: str, index: Index, entry: Entry) -> bool:
+        document = await self._documents.fetch(BLOCKS, key)
+        return document is not None and block_of(document).entries.get(index) == entry
+
     def _unreadable(self, found: Unreadable) -> None:
         self._tell(Trouble("unreadable", f"{found.collection}: {found.key}", found.why))
+
+
+def _resource(wanted: _Wanted, owner: Document) -> str:
+    """Return what stands on a blob, as people know it."""
+    if wanted.collection != BLOCKS:
+        return shown(owner.key)
+    return shown(chunks_text(block_of(owner), wanted.blob.key))
 
 
 async def _each(work: Callable[[Item], Awaitable[None]], items: Sequence[Item]) -> None:

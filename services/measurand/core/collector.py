@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from measurand.core.limits import Limits
 from measurand.core.means import Means
-from measurand.core.naming import is_named
+from measurand.core.naming import forget, is_named
 from measurand.core.ports import BlobStore, DocumentStore, StoredBlob
 
 __all__ = ["Collected", "Collector"]
@@ -65,4 +65,5 @@ class Collector:
         return Collected(scanned, orphans, removed, removed_bytes)
 
     async def _remove(self, blob: StoredBlob) -> None:
+        await forget(self._documents, blob.key)
         await (self._blobs.discard(blob.key) if blob.staged else self._blobs.delete(blob.key))

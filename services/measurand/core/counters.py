@@ -1,8 +1,8 @@
-"""Counts that follow by themselves: the files of each dataset, and what each catalog holds.
+"""Counts that follow by themselves: the files and arrays of each dataset, and what each catalog holds.
 
-A change of a file is in the store before anybody counts it. This job follows the changes of the store, counts what they
-touched anew, and only then notes how far it came; so a crash makes it count once more, never miss anything. Counting
-anew, not adding up, is what makes it exact.
+A change of a file or an array is in the store before anybody counts it. This job follows the changes of the store,
+counts what they touched anew, and only then notes how far it came; so a crash makes it count once more, never miss
+anything. Counting anew, not adding up, is what makes it exact.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from measurand.core.arrays.blocks import BLOCKS
+from measurand.core.arrays.documents import ARRAYS, STAGED
 from measurand.core.catalog_documents import CATALOGS
-from measurand.core.dataset_documents import DATASETS, dataset_of, is_purging, recounted_document, system_view
+from measurand.core.dataset_documents import DATASETS, dataset_of, dataset_view, is_purging, recounted_document
 from measurand.core.file_documents import FILES
 from measurand.core.limits import Limits
 from measurand.core.means import Means
@@ -26,6 +28,9 @@ __all__ = ["Counters"]
 FOLLOWERS = "followers"
 """The collection of how far each follower of changes came: key the collection that it follows."""
 
+COUNTED = (FILES, ARRAYS, STAGED, BLOCKS)
+"""The collections whose changes change what a dataset holds."""
+
 CHANGES_AT_ONCE = 1000
 SCOPES_AT_ONCE = 1000
 TRIES = 10
@@ -36,7 +41,7 @@ SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 0.5, 45.0
 
 
 class Counters:
-    """Keeps `file_count` and `stored_bytes` of datasets, and the usage of catalogs.
+    """Keeps `file_count`, `array_count` and `stored_bytes` of datasets, and the usage of catalogs.
 
     Several processes may run it over one store: they do the same work twice and get the same numbers.
     """
@@ -65,9 +70,11 @@ class Counters:
 
     async def run_once(self) -> int:
         """Count all that was touched since the last time, and return how many datasets and catalogs that were."""
-        datasets = await self._follow(FILES, DATASETS, self._recount_dataset)
+        counted = 0
+        for collection in COUNTED:
+            counted += await self._follow(collection, DATASETS, self._recount_dataset)
         # Behind the datasets, so that what was just counted in them is in the sums.
-        return datasets + await self._follow(DATASETS, CATALOGS, self._recount_catalog)
+        return counted + await self._follow(DATASETS, CATALOGS, self._recount_catalog)
 
     async def _follow(self, collection: str, scopes: str, recount: Callable[[str], Awaitable[None]]) -> int:
         """Recount what the changes of a collection lie in: documents of another one, whose keys are their scopes."""
@@ -126,13 +133,24 @@ class Counters:
                 return
             dataset = dataset_of(current)
             files = await self._documents.total(FILES, "size", scopes=[name])
-            if (dataset.file_count, dataset.stored_bytes) == (files.count, files.total):
+            arrays = await self._documents.count(ARRAYS, scopes=[name])
+            size = files.total + await self._array_bytes(name)
+            if (dataset.file_count, dataset.array_count, dataset.stored_bytes) == (files.count, arrays, size):
                 return
-            new = replace(dataset, file_count=files.count, stored_bytes=files.total)
-            view = [*system_view(new), *await self._reader.view(current.text)]
-            document = recounted_document(current, view, files.count, files.total)
+            new = replace(dataset, file_count=files.count, array_count=arrays, stored_bytes=size)
+            view = dataset_view(new, await self._reader.view(current.text))
+            document = recounted_document(current, view, files.count, arrays, size)
             # Then once more, whether or not it came about: a slower process may have counted earlier and written later.
             await self._documents.replace(DATASETS, document, expected_revision=current.revision)
+
+    async def _array_bytes(self, name: str) -> int:
+        """Return how many bytes the chunks of a dataset have, without those of arrays that are gone.
+
+        While these are being removed the sum may be off; counted once more when their records have gone, it is not.
+        """
+        chunks = await self._documents.total(BLOCKS, "size", scopes=[name])
+        gone = await self._documents.total(STAGED, "size", scopes=[name])
+        return max(chunks.total - gone.total, 0)
 
     async def _recount_catalog(self, name: str) -> None:
         await keep_usage(self._documents, name, await count_usage(self._documents, name))

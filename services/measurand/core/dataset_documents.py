@@ -16,11 +16,14 @@ from measurand.core.requests import Request
 from measurand.core.searchable import entries, texts
 from measurand.core.times import from_microseconds, microseconds
 from measurand.core.view import Entry, View
+from measurand.wire.errors import Sealed
 
 __all__ = [
     "DATASETS",
     "DATASET_FIELDS",
+    "DRAFTED",
     "HIDDEN",
+    "PLAIN",
     "PURGES",
     "REVISIONS",
     "Dataset",
@@ -29,12 +32,15 @@ __all__ = [
     "State",
     "dataset_document",
     "dataset_of",
+    "dataset_view",
+    "is_draft",
     "is_purging",
     "note_of",
     "purging_document",
     "purging_view",
     "recounted_document",
     "require_shown",
+    "require_unsealed",
     "revision_of",
     "system_view",
 ]
@@ -46,10 +52,16 @@ REVISIONS = "revisions"
 """What datasets were: key the revision's name, scope the dataset's."""
 
 HIDDEN = "deleted"
-"""The path that only deleted datasets have."""
+"""The path that only deleted datasets and drafts have."""
 
 PURGES = "purges"
 """The path with the time from which a deleted dataset is gone, whether or not it was removed yet."""
+
+DRAFTED = "drafted"
+"""The path that only drafts have, with the time of their last change."""
+
+PLAIN = "plain"
+"""The path that only those sealed datasets have which are not laid out as plain Zarr yet, as far as that can be."""
 
 DATASET_FIELDS: Mapping[str, Field] = {
     "id": Field("text", is_required=True),
@@ -57,7 +69,7 @@ DATASET_FIELDS: Mapping[str, Field] = {
     "kind": Field("text", is_required=True),
     "tags": Field("texts"),
     "parents": Field("texts"),
-    "state": Field("word", words=("open", "deleted"), is_required=True),
+    "state": Field("word", words=("open", "sealed", "deleted"), is_required=True),
     "residence": Field("text"),
     "revision": Field("number", is_required=True),
     "creator": Field("text", is_required=True),
@@ -71,9 +83,9 @@ DATASET_FIELDS: Mapping[str, Field] = {
     "stored_bytes": Field("number", is_required=True),
     "metadata": Field("document"),
 }
-"""What a filter may ask of datasets. No dataset has `residence` or `array_count` yet: they are never there."""
+"""What a filter may ask of datasets. No dataset has `residence` yet: it is never there."""
 
-State = Literal["open", "deleted"]
+State = Literal["draft", "open", "sealed", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +98,12 @@ class Dataset:
         The document as one line of Extended JSON, as `measurand.wire.documents` writes it. Empty: it was not read.
     metadata_bytes : int
         Its size, also where it was not read.
-    file_count, stored_bytes : int
-        Of its files; may lag by a minute.
+    file_count, array_count, stored_bytes : int
+        Of its files and arrays; may lag by a minute.
+    is_draft, is_sealed : bool
+        Also while it is deleted.
+    plain_url : str, optional
+        Where the arrays of a sealed dataset lie as plain Zarr; empty: nowhere. None: nobody has looked yet.
     """
 
     name: DatasetName
@@ -97,7 +113,6 @@ class Dataset:
     parents: tuple[str, ...]
     metadata: str
     metadata_bytes: int
-    state: State
     revision: int
     creator: str
     create_time: datetime
@@ -107,7 +122,18 @@ class Dataset:
     start_time: datetime | None = None
     end_time: datetime | None = None
     file_count: int = 0
+    array_count: int = 0
     stored_bytes: int = 0
+    is_draft: bool = False
+    is_sealed: bool = False
+    plain_url: str | None = None
+
+    @property
+    def state(self) -> State:
+        """Where it is in its life."""
+        if self.delete_time is not None:
+            return "deleted"
+        return "draft" if self.is_draft else "sealed" if self.is_sealed else "open"
 
     @property
     def etag(self) -> str:
@@ -151,7 +177,6 @@ def dataset_of(document: Document) -> Dataset:
         parents=tuple(body["parents"]),
         metadata=document.text,
         metadata_bytes=body["metadata_bytes"],
-        state="open" if body["deleted"] is None else "deleted",
         revision=body["revision"],
         creator=body["creator"],
         create_time=from_microseconds(body["created"]),
@@ -161,7 +186,11 @@ def dataset_of(document: Document) -> Dataset:
         start_time=_time(body["started"]),
         end_time=_time(body["ended"]),
         file_count=body["file_count"],
+        array_count=body.get("array_count", 0),
         stored_bytes=body["stored_bytes"],
+        is_draft=body.get("draft", False),
+        is_sealed=body.get("sealed", False),
+        plain_url=body.get("plain_url"),
     )
 
 
@@ -200,19 +229,26 @@ def dataset_document(dataset: Dataset, metadata_view: View, note: Note, request:
         "started": _microseconds(dataset.start_time),
         "ended": _microseconds(dataset.end_time),
         "file_count": dataset.file_count,
+        "array_count": dataset.array_count,
         "stored_bytes": dataset.stored_bytes,
+        "draft": dataset.is_draft,
+        "sealed": dataset.is_sealed,
+        "plain_url": dataset.plain_url,
         "author": note.author,
         "changed_paths": list(note.changed_paths),
         "comment": note.comment,
         "request": request.to_json() if request else None,
     }
-    view = [*system_view(dataset), *metadata_view]
+    view = dataset_view(dataset, metadata_view)
     return Document(str(dataset.name), str(dataset.name.parent), body, dataset.metadata, view)
 
 
-def recounted_document(document: Document, view: View, file_count: int, stored_bytes: int) -> Document:
+def recounted_document(
+    document: Document, view: View, file_count: int, array_count: int, stored_bytes: int
+) -> Document:
     """Return the document with other counts, and all else as it was: this makes no revision."""
-    body = {**document.body, "file_count": file_count, "stored_bytes": stored_bytes}
+    counts = {"file_count": file_count, "array_count": array_count, "stored_bytes": stored_bytes}
+    body = {**document.body, **counts}
     return Document(document.key, document.scope, body, document.text, view)
 
 
@@ -232,6 +268,16 @@ def require_shown(
     return document
 
 
+def require_unsealed(dataset: Dataset) -> None:
+    """Raise Sealed if the dataset takes no more changes but of its tags."""
+    if dataset.is_sealed:
+        raise Sealed(
+            f"{dataset.name} is sealed and does not change any more, but for its tags; "
+            "make a new dataset that has it as a parent",
+            resource=dataset.name,
+        )
+
+
 def purging_document(document: Document, now: datetime) -> Document:
     """Return the document that hides a dataset for good while its parts are removed."""
     body = {**document.body, "purging": True}
@@ -246,6 +292,23 @@ def purging_view(since: datetime) -> View:
 def is_purging(document: Document) -> bool:
     """Tell whether a dataset is being purged: for everybody but the purge it is not there."""
     return document.body.get("purging") is True
+
+
+def is_draft(document: Document) -> bool:
+    """Tell whether a dataset was never shown: only who has its name gets it."""
+    return document.body.get("draft") is True
+
+
+def dataset_view(dataset: Dataset, metadata_view: View) -> View:
+    """Return what a dataset can be found by.
+
+    That is nothing for a draft: it stands there as one whose time is over, which nothing finds, with the time of its
+    last change beside, by which it is told from those. A deleted draft is over indeed.
+    """
+    if dataset.is_draft:
+        drafted = dataset.update_time if dataset.delete_time is None else None
+        return entries(deleted=dataset.create_time, purges=dataset.create_time, drafted=drafted)
+    return [*system_view(dataset), *metadata_view]
 
 
 def system_view(dataset: Dataset) -> Sequence[Entry]:
@@ -265,7 +328,9 @@ def system_view(dataset: Dataset) -> Sequence[Entry]:
             started=dataset.start_time,
             ended=dataset.end_time,
             file_count=dataset.file_count,
+            array_count=dataset.array_count,
             stored_bytes=dataset.stored_bytes,
+            plain="due" if dataset.is_sealed and dataset.plain_url is None else None,
         ),
         *texts("tags", dataset.tags),
         *texts("parents", dataset.parents),

@@ -13,10 +13,12 @@ from measurand.core.dataset_documents import (
     Note,
     dataset_document,
     dataset_of,
+    is_draft,
     is_purging,
     require_shown,
 )
 from measurand.core.dataset_edits import DatasetDraft, check_draft
+from measurand.core.fields import not_found
 from measurand.core.history import History
 from measurand.core.limits import Limits
 from measurand.core.means import Means
@@ -44,11 +46,14 @@ class NewDataset:
         The id to use. Empty: a ULID is made.
     request_id : str
         Makes it safe to repeat. Empty: it is not.
+    is_draft : bool
+        Nobody finds it before it is committed.
     """
 
     draft: DatasetDraft
     dataset_id: str = ""
     request_id: str = ""
+    is_draft: bool = False
 
 
 @dataclass(slots=True)
@@ -133,7 +138,7 @@ class Making:
             check_id(new.dataset_id, field="dataset_id")
         draft = check_draft(new.draft)
         metadata = await self._reader.read("{}" if draft.metadata is None else draft.metadata, field="dataset.metadata")
-        asked = (str(parent), new.dataset_id, replace(draft, metadata=None))
+        asked = (str(parent), new.dataset_id, replace(draft, metadata=None), *(["draft"] if new.is_draft else []))
         request = make_request(new.request_id, now, self._limits, "create", principal.name, *asked, metadata.text)
         return _Item(new, draft, metadata, request, new.dataset_id or make_ulid(now, self._means.random_bytes))
 
@@ -157,7 +162,8 @@ class Making:
             found = await self._documents.fetch_many(DATASETS, names[start : start + 1000])
             for name in names[start : start + 1000]:
                 try:
-                    require_shown(found.get(name), parsed[name], now)
+                    if is_draft(require_shown(found.get(name), parsed[name], now)):
+                        raise not_found(parsed[name])  # it may never come to be
                 except NotFound as error:
                     errors.setdefault(name, error)
         return errors
@@ -198,13 +204,13 @@ class Making:
             parents=draft.parents,
             metadata=item.metadata.text,
             metadata_bytes=item.metadata.size,
-            state="open",
             revision=1,
             creator=principal.name,
             create_time=now,
             update_time=now,
             start_time=draft.start_time,
             end_time=draft.end_time,
+            is_draft=item.new.is_draft,
         )
         return dataset_document(dataset, item.metadata.view, Note(principal.name), item.request)
 

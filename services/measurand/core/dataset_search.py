@@ -15,6 +15,7 @@ from measurand.core.dataset_documents import (
     PURGES,
     Dataset,
     dataset_of,
+    is_draft,
     require_shown,
 )
 from measurand.core.filters.evaluate import CompilePattern
@@ -317,6 +318,7 @@ def _shown(
     document: Document | None, name: DatasetName, now: datetime, *, show_deleted: bool = False
 ) -> Document | None:
     try:
-        return require_shown(document, name, now, show_deleted=show_deleted)
+        shown = require_shown(document, name, now, show_deleted=show_deleted)
     except NotFound:
         return None
+    return None if is_draft(shown) else shown

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
-from measurand.core.dataset_documents import DATASETS, Dataset, dataset_of, is_purging, system_view
+from measurand.core.dataset_documents import DATASETS, Dataset, dataset_of, is_draft, is_purging, system_view
 from measurand.core.dataset_search import EVERYTHING, Search, Selection
 from measurand.core.filters.evaluate import CompilePattern, predicate
 from measurand.core.filters.tree import And, Filter, Not, Or
@@ -18,6 +18,7 @@ from measurand.core.metadata import MetadataReader
 from measurand.core.names import CatalogName, DatasetName, parse_dataset
 from measurand.core.ports import Change, Document, DocumentStore, Position
 from measurand.core.principal import Principal
+from measurand.core.purging import GONE_DRAFTS
 from measurand.core.view import Entry
 from measurand.core.watch_places import Place, open_place
 from measurand.wire.errors import InvalidArgument
@@ -28,7 +29,7 @@ EXISTING_AT_ONCE = 25
 CHANGES_AT_ONCE = 100
 DEFAULT_CHANGES = 100
 MAX_CHANGES = 1000
-COUNTS = ("file_count", "stored_bytes")
+COUNTS = ("file_count", "array_count", "stored_bytes")
 """What the server counts by itself, without a new revision."""
 
 ChangeKind = Literal["existing", "created", "updated", "deleted", "heartbeat"]
@@ -274,12 +275,14 @@ class Watch:
     async def _seen(self, view: _View, change: Change, token: str) -> DatasetChange | None:
         """Return what a change is through the filter, None if nothing."""
         if change.kind == "removed":
+            if await self._documents.fetch(GONE_DRAFTS, change.key) is not None:
+                return None
             return DatasetChange("deleted", parse_dataset(change.key), None, token)
         current = await self._documents.fetch(DATASETS, change.key)
         if current is None or is_purging(current):
             return None  # its removal comes later, and says all that is left to say
         after = await self._history.at_stored(current, change.revision)
-        if after is None:
+        if after is None or is_draft(after):
             return None
         holds = await self._holds(view, after)
         if after.body["stored"] != change.revision:  # only its counts were refreshed

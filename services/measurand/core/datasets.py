@@ -16,6 +16,7 @@ from measurand.core.dataset_documents import (
     dataset_of,
     is_purging,
     require_shown,
+    require_unsealed,
 )
 from measurand.core.dataset_edits import MAX_CHANGED_PATHS, DatasetEdit, apply_edit, check_edit
 from measurand.core.dataset_making import Making, NewDataset
@@ -31,11 +32,11 @@ from measurand.core.metadata import Metadata, MetadataReader
 from measurand.core.names import CatalogName, DatasetName
 from measurand.core.ports import Document, DocumentStore
 from measurand.core.principal import Principal
-from measurand.core.purging import Purging
+from measurand.core.purging import Also, Purging
 from measurand.core.requests import Request, make_request
-from measurand.wire.errors import Conflict, FailedPrecondition, InvalidArgument, MeasurandError
+from measurand.wire.errors import Conflict, FailedPrecondition, InvalidArgument, MeasurandError, NotFound, Sealed
 
-__all__ = ["Datasets"]
+__all__ = ["Datasets", "check_etag"]
 
 
 class Datasets:
@@ -45,6 +46,8 @@ class Datasets:
     ----------
     compile_pattern : callable
         The engine of regular expressions, for filters.
+    purge_also : sequence of callable
+        Remove what else there is of a dataset that is purged.
 
     Attributes
     ----------
@@ -54,6 +57,8 @@ class Datasets:
         Follows them.
     revisions : Revisions
         Reads what they were.
+    history, reader, purging
+        What the other modules of datasets work with.
     """
 
     def __init__(
@@ -64,21 +69,22 @@ class Datasets:
         limits: Limits,
         *,
         compile_pattern: CompilePattern,
+        purge_also: Sequence[Also] = (),
     ) -> None:
         self._documents = documents
         self._catalogs = catalogs
         self._means = means
         self._limits = limits
-        self._reader = MetadataReader(means, limits)
-        self._history = History(documents, means, limits, collection=DATASETS, archive=REVISIONS)
-        self._purging = Purging(documents, means)
-        self._making = Making(documents, catalogs, self._history, self._reader, self._purging, means, limits)
-        self.search = Search(documents, catalogs, self._reader, means, limits, compile_pattern=compile_pattern)
+        self.reader = MetadataReader(means, limits)
+        self.history = History(documents, means, limits, collection=DATASETS, archive=REVISIONS)
+        self.purging = Purging(documents, means, also=purge_also)
+        self._making = Making(documents, catalogs, self.history, self.reader, self.purging, means, limits)
+        self.search = Search(documents, catalogs, self.reader, means, limits, compile_pattern=compile_pattern)
         self.watch = Watch(
-            documents, self._history, self.search, self._reader, means, limits, compile_pattern=compile_pattern
+            documents, self.history, self.search, self.reader, means, limits, compile_pattern=compile_pattern
         )
 
-        self.revisions = Revisions(self._fetch, self._history, means, limits)
+        self.revisions = Revisions(self._fetch, self.history, means, limits)
 
     async def create(self, principal: Principal, parent: CatalogName, new: NewDataset) -> Dataset:
         """Make a dataset. Durable when it returns; a repeated request gets the first outcome.
@@ -118,11 +124,11 @@ class Datasets:
         NotFound
             RESOURCE_NOT_FOUND; RESOURCE_DELETED unless `show_deleted`.
         """
-        self._reader.check_paths(selection.metadata_paths)
+        self.reader.check_paths(selection.metadata_paths)
         document = await self._fetch(principal, name, show_deleted=show_deleted)
         dataset = dataset_of(document)
         if selection.metadata_paths:
-            metadata = await self._reader.selected(dataset.metadata, selection.metadata_paths)
+            metadata = await self.reader.selected(dataset.metadata, selection.metadata_paths)
             return replace(dataset, metadata=metadata)
         return dataset
 
@@ -145,9 +151,9 @@ class Datasets:
         patch: Metadata | None = None
         if "metadata" in edit.fields:
             source = "{}" if edit.draft.metadata is None else edit.draft.metadata
-            replacement = await self._reader.read(source, field="dataset.metadata")
+            replacement = await self.reader.read(source, field="dataset.metadata")
         if edit.patch is not None:
-            patch = await self._reader.read(edit.patch, field="metadata_patch")
+            patch = await self.reader.read(edit.patch, field="metadata_patch")
         await self._catalogs.require(principal, name.parent)
         now = self._means.now()
         asked = replace(edit, draft=replace(edit.draft, metadata=None), patch=None)
@@ -156,16 +162,18 @@ class Datasets:
 
         async def decide(current: Document) -> Document | None:
             before = dataset_of(require_shown(current, name, now))
-            _check_etag(before, etag)
+            check_etag(before, etag)
             after, changed = apply_edit(before, edit)
             await self._check_parents(principal, after, before, now)
             metadata, paths = await self._edited(before, replacement, patch)
             if not changed and not paths:
                 return None
+            if paths or changed != ["tags"]:
+                require_unsealed(before)
             note = Note(principal.name, tuple((changed + paths)[:MAX_CHANGED_PATHS]), edit.comment)
-            return await self._next(after, metadata, note, request)
+            return await self.next_revision(after, note, request, metadata=metadata)
 
-        return dataset_of(await self._history.change(str(name), request, decide, not_found(name)))
+        return dataset_of(await self.history.change(str(name), request, decide, not_found(name)))
 
     async def delete(self, principal: Principal, name: DatasetName, *, etag: str = "", request_id: str = "") -> Dataset:
         """Delete a dataset; it can be undeleted for the catalog's undelete window. Deleting again changes nothing.
@@ -185,12 +193,13 @@ class Datasets:
             before = dataset_of(require_shown(current, name, now, show_deleted=True))
             if before.state == "deleted":
                 return None
-            _check_etag(before, etag)
-            purge_time = now + self._catalogs.window(catalog)
-            after = replace(before, state="deleted", delete_time=now, purge_time=purge_time)
-            return await self._next(after, None, Note(principal.name, ("state",)), request)
+            check_etag(before, etag)
+            # Nobody has seen a draft, so nobody can want it back.
+            purge_time = now if before.is_draft else now + self._catalogs.window(catalog)
+            after = replace(before, delete_time=now, purge_time=purge_time)
+            return await self.next_revision(after, Note(principal.name, ("state",)), request)
 
-        return dataset_of(await self._history.change(str(name), request, decide, not_found(name)))
+        return dataset_of(await self.history.change(str(name), request, decide, not_found(name)))
 
     async def undelete(self, principal: Principal, name: DatasetName, *, request_id: str = "") -> Dataset:
         """Bring back a deleted dataset.
@@ -212,10 +221,10 @@ class Datasets:
                 raise FailedPrecondition(
                     f"{name} is not deleted; there is nothing to do", resource=name, state=before.state
                 )
-            after = replace(before, state="open", delete_time=None, purge_time=None)
-            return await self._next(after, None, Note(principal.name, ("state",)), request)
+            after = replace(before, delete_time=None, purge_time=None)
+            return await self.next_revision(after, Note(principal.name, ("state",)), request)
 
-        return dataset_of(await self._history.change(str(name), request, decide, not_found(name)))
+        return dataset_of(await self.history.change(str(name), request, decide, not_found(name)))
 
     async def purge(self, principal: Principal, name: DatasetName, *, etag: str = "", force: bool = False) -> None:
         """Remove a dataset, its history and its files for good.
@@ -239,12 +248,12 @@ class Datasets:
                 raise not_found(name)
             if not is_purging(current):  # else a purge was cut short: finish it
                 dataset = dataset_of(current)
-                _check_etag(dataset, etag)
+                check_etag(dataset, etag)
                 if dataset.state != "deleted" and not force:
                     raise FailedPrecondition(
                         f"{name} is not deleted; delete it first, or use force", resource=name, state=dataset.state
                     )
-            if await self._purging.purge_at(name, current):
+            if await self.purging.purge_at(name, current):
                 return
             is_begun = True
 
@@ -253,15 +262,21 @@ class Datasets:
 
         The request ids that need not be remembered any longer go with them.
         """
-        purged = await self._purging.purge_expired()
+        purged = await self.purging.purge_expired()
         await self._making.forget_requests()
         return purged
 
     # What files ask of the datasets they lie in.
 
-    async def require_open(self, principal: Principal, name: DatasetName) -> Dataset:
-        """Return the dataset if files can be written to it and read, or raise NotFound."""
+    async def require(self, principal: Principal, name: DatasetName) -> Dataset:
+        """Return the dataset if what is in it can be read, or raise NotFound."""
         return dataset_of(await self._fetch(principal, name))
+
+    async def require_open(self, principal: Principal, name: DatasetName) -> Dataset:
+        """Return the dataset if what is in it can be changed, or raise NotFound or Sealed."""
+        dataset = await self.require(principal, name)
+        require_unsealed(dataset)
+        return dataset
 
     async def require_catalog(self, principal: Principal, name: CatalogName) -> object:
         """Return the catalog if it is there, or raise NotFound."""
@@ -272,19 +287,42 @@ class Datasets:
         document = await self._documents.fetch(DATASETS, str(name))
         return document is not None and not is_purging(document)
 
+    async def refusal(self, name: DatasetName) -> NotFound | Sealed | None:
+        """Return why a change that was just made in the dataset cannot stay: it was purged or sealed meanwhile."""
+        document = await self._documents.fetch(DATASETS, str(name))
+        if document is None or is_purging(document):
+            return NotFound(f"{name} was purged; make a new dataset", resource=name)
+        try:
+            require_unsealed(dataset_of(document))
+        except Sealed as error:
+            return error
+        return None
+
     async def undelete_window(self, name: DatasetName) -> timedelta:
         """Return for how long what is deleted or superseded can be brought back."""
         return await self._catalogs.undelete_window(name.parent)
 
     async def note_change(self, principal: Principal, name: DatasetName, changed_paths: Sequence[str]) -> Dataset:
-        """Make a revision that says what changed beside the metadata, such as a deleted file."""
+        """Make a revision that says what changed beside the metadata, such as a deleted file. Sealed: it may not."""
         note = Note(principal.name, tuple(changed_paths)[:MAX_CHANGED_PATHS])
 
         async def decide(current: Document) -> Document | None:
             before = dataset_of(require_shown(current, name, self._means.now(), show_deleted=True))
-            return await self._next(before, None, note, None)
+            require_unsealed(before)
+            return await self.next_revision(before, note, None)
 
-        return dataset_of(await self._history.change(str(name), None, decide, not_found(name)))
+        return dataset_of(await self.history.change(str(name), None, decide, not_found(name)))
+
+    async def next_revision(
+        self, after: Dataset, note: Note, request: Request | None, *, metadata: Metadata | None = None
+    ) -> Document:
+        """Return the document of the next revision; metadata None stays as it is."""
+        now = max(self._means.now(), after.update_time)
+        new = replace(after, revision=after.revision + 1, update_time=now)
+        if metadata is None:
+            return dataset_document(new, await self.reader.view(after.metadata), note, request)
+        new = replace(new, metadata=metadata.text, metadata_bytes=metadata.size)
+        return dataset_document(new, metadata.view, note, request)
 
     async def _fetch(self, principal: Principal, name: DatasetName, *, show_deleted: bool = False) -> Document:
         """Return the document of a dataset that may be seen, or raise NotFound, of its catalog or of itself."""
@@ -304,24 +342,16 @@ class Datasets:
     ) -> tuple[Metadata | None, list[str]]:
         """Return the new metadata, None if it stays, and the paths that differ."""
         if patch is not None:
-            metadata, paths = await self._reader.patched(before.metadata, patch)
+            metadata, paths = await self.reader.patched(before.metadata, patch)
             return (metadata, paths) if metadata.text != before.metadata else (None, [])
         if replacement is None or replacement.text == before.metadata:
             return None, []
         # Keys in another order differ in the text alone.
-        return replacement, await self._reader.changed(before.metadata, replacement) or ["metadata"]
-
-    async def _next(self, after: Dataset, metadata: Metadata | None, note: Note, request: Request | None) -> Document:
-        """Return the document of the next revision; metadata None stays as it is."""
-        now = max(self._means.now(), after.update_time)
-        new = replace(after, revision=after.revision + 1, update_time=now)
-        if metadata is None:
-            return dataset_document(new, await self._reader.view(after.metadata), note, request)
-        new = replace(new, metadata=metadata.text, metadata_bytes=metadata.size)
-        return dataset_document(new, metadata.view, note, request)
+        return replacement, await self.reader.changed(before.metadata, replacement) or ["metadata"]
 
 
-def _check_etag(dataset: Dataset, etag: str) -> None:
+def check_etag(dataset: Dataset, etag: str) -> None:
+    """Raise Conflict unless the dataset is at the etag, where one is given."""
     if etag and etag != dataset.etag:
         raise Conflict(
             f"{dataset.name} has changed since it was read: it is at revision {dataset.revision}; "

@@ -69,7 +69,7 @@ class FileListing:
         InvalidArgument
             FIELD_INVALID: one level is asked for with a prefix that is no folder.
         """
-        await self._datasets.require_open(principal, parent)
+        await self._datasets.require(principal, parent)
         if one_level and prefix and not prefix.endswith("/"):
             raise InvalidArgument(f"prefix {prefix!r} must end in `/` where one_level is set", field="prefix")
         start = f"{parent}/files/{prefix}"
@@ -95,7 +95,7 @@ class FileListing:
     ) -> FilePage:
         """Return one page of the files whose last segment is `file_name`, in one dataset or in all of a catalog."""
         if isinstance(parent, DatasetName):
-            await self._datasets.require_open(principal, parent)
+            await self._datasets.require(principal, parent)
         else:
             await self._datasets.require_catalog(principal, parent)
         found = await self._documents.find(
@@ -111,7 +111,7 @@ class FileListing:
         is_open: dict[DatasetName, bool] = {}
         for name in {file.name.parent for file in files}:
             try:
-                await self._datasets.require_open(principal, name)
+                await self._datasets.require(principal, name)
                 is_open[name] = True
             except NotFound:
                 is_open[name] = False

@@ -28,7 +28,7 @@ from measurand.core.ports import Document, DocumentStore
 from measurand.core.principal import Principal
 from measurand.core.times import microseconds
 from measurand.core.view import Scalar
-from measurand.wire.errors import Contention, GenerationMismatch, NotFound, RequestIdReused
+from measurand.wire.errors import Contention, GenerationMismatch, NotFound, RequestIdReused, Sealed
 
 __all__ = ["DatasetGate", "Draft", "Files"]
 
@@ -36,16 +36,20 @@ __all__ = ["DatasetGate", "Draft", "Files"]
 class DatasetGate(Protocol):
     """What files ask of the datasets they lie in."""
 
+    async def require(self, principal: Principal, name: DatasetName) -> object:
+        """Raise NotFound unless the dataset is there."""
+        ...
+
     async def require_open(self, principal: Principal, name: DatasetName) -> object:
-        """Raise NotFound unless the dataset is there and takes files."""
+        """Raise NotFound or Sealed unless the dataset is there and takes files."""
         ...
 
     async def require_catalog(self, principal: Principal, name: CatalogName) -> object:
         """Raise NotFound unless the catalog is there."""
         ...
 
-    async def is_there(self, name: DatasetName) -> bool:
-        """Tell whether the dataset has a document that is not being purged. Deleted ones are still there."""
+    async def refusal(self, name: DatasetName) -> NotFound | Sealed | None:
+        """Return why a change that was just made in the dataset cannot stay: it was purged or sealed meanwhile."""
         ...
 
     async def undelete_window(self, name: DatasetName) -> timedelta:
@@ -53,7 +57,7 @@ class DatasetGate(Protocol):
         ...
 
     async def note_change(self, principal: Principal, name: DatasetName, changed_paths: Sequence[str]) -> object:
-        """Make a revision that says what changed beside the metadata."""
+        """Make a revision that says what changed beside the metadata, or raise Sealed."""
         ...
 
 
@@ -92,6 +96,8 @@ class Files:
             GENERATION_MISMATCH: the newest generation is not `if_generation`.
         NotFound
             RESOURCE_NOT_FOUND: the dataset was purged meanwhile; the file is taken back.
+        Sealed
+            DATASET_SEALED: likewise.
         Contention
             CONTENTION: others kept replacing the same file.
         """
@@ -103,7 +109,7 @@ class Files:
                 return made
             file = self.next_generation(principal, draft, file_of(current) if current else None)
             if await self._store(file, current):
-                await self.take_back_if_purged([file])
+                await self.take_back_if_refused([file], file_of(current) if current else None)
                 return file
         raise Contention(
             f"{draft.spec.name}: others keep replacing it; try again", retry_seconds=0.1, resource=draft.spec.name
@@ -160,7 +166,7 @@ class Files:
             current = None
         if current is None and generation > 0:
             current = await self._documents.fetch(SUPERSEDED, superseded_key(name, generation))
-        await self._datasets.require_open(principal, name.parent)
+        await self._datasets.require(principal, name.parent)
         if current is None:
             which = f"generation {generation} of {name}" if generation else str(name)
             raise NotFound(f"{which}: there is no such file; list the files of {name.parent}", resource=name)
@@ -191,7 +197,11 @@ class Files:
             if current is None or newest is None or generation not in (0, newest.generation):
                 break
             if await self._documents.remove(FILES, str(name), expected_revision=current.revision):
-                await self._datasets.note_change(principal, name.parent, [f"files/{name.path}"])
+                try:
+                    await self._datasets.note_change(principal, name.parent, [f"files/{name.path}"])
+                except Sealed:
+                    await self._documents.insert_many(FILES, [file_document(newest)])
+                    raise
                 break
         else:
             raise Contention(f"{name}: others keep replacing it; try again", retry_seconds=0.1, resource=name)
@@ -235,14 +245,52 @@ class Files:
         )
         return await self._documents.replace(FILES, document, expected_revision=current.revision) is not None
 
-    async def take_back_if_purged(self, files: Sequence[File]) -> None:
-        """Remove files of one dataset and raise NotFound if a purge has passed while they were made visible."""
-        dataset = files[0].name.parent
-        if await self._datasets.is_there(dataset):
+    async def take_back_if_refused(self, files: Sequence[File], before: File | None = None) -> None:
+        """Take files of one dataset back, and raise, if it was purged or sealed while they were made visible.
+
+        Looking after the last write is enough. Whoever finds the dataset open there has written before it was sealed,
+        so what it acknowledges is a part of what was sealed. Whoever finds it sealed acknowledges nothing; and if it
+        dies before it has taken its file back, that file is whole, and one that its caller wanted there.
+
+        Parameters
+        ----------
+        before : File, optional
+            The generation in whose place the one file was put.
+        """
+        refusal = await self._datasets.refusal(files[0].name.parent)
+        if refusal is None:
             return
         for file in files:
-            await self._documents.remove(FILES, str(file.name))
-        raise NotFound(f"{dataset} was purged; make a new dataset", resource=dataset)
+            await self._take_back(file, before if isinstance(refusal, Sealed) else None)
+        raise refusal
+
+    async def _take_back(self, file: File, before: File | None) -> None:
+        """Put the generation before in the place of a file; of two that are taken back at once none stays."""
+        for _ in range(self._limits.max_retries):
+            current = await self._documents.fetch(FILES, str(file.name))
+            if current is None:
+                return
+            if file_of(current).generation != file.generation:
+                # Another file is in its place, and may be put back to this one: not if it is no longer kept.
+                await self._documents.remove(SUPERSEDED, superseded_key(file.name, file.generation))
+                current = await self._documents.fetch(FILES, str(file.name))
+                if current is None or file_of(current).generation != file.generation:
+                    return
+            if before is None:
+                if await self._documents.remove(FILES, str(file.name), expected_revision=current.revision):
+                    return
+                continue
+            restored = file_document(before)
+            if await self._documents.replace(FILES, restored, expected_revision=current.revision) is not None:
+                if await self._documents.remove(SUPERSEDED, superseded_key(before.name, before.generation)):
+                    return
+                # Whoever made that one has taken it back meanwhile.
+                file, before = before, await self._newest_superseded(file.name)
+
+    async def _newest_superseded(self, name: FileName) -> File | None:
+        scopes = [str(name.parent)]
+        found = await self._documents.find(SUPERSEDED, scopes=scopes, key_prefix=f"{name}\0", limit=1)
+        return file_of(found[0].document) if found else None
 
     async def _superseded_by_request(self, draft: Draft) -> File | None:
         """Look whether the request's file has been superseded since: that is an outcome too."""

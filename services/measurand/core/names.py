@@ -9,11 +9,14 @@ from measurand.wire.errors import NameInvalid
 
 __all__ = [
     "ANY",
+    "ArrayName",
     "CatalogName",
     "DatasetName",
     "FileName",
+    "check_array_path",
     "check_id",
     "check_path",
+    "parse_array",
     "parse_catalog",
     "parse_dataset",
     "parse_file",
@@ -26,6 +29,8 @@ ANY = "-"
 
 MAX_PATH_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
+MAX_ARRAY_BYTES = 512
+MAX_ARRAY_SEGMENTS = 16
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -33,6 +38,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # just the characters of the Uni
 _CATALOG = re.compile(r"catalogs/([^/]*)")
 _DATASET = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)")
 _FILE = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)/files/(.*)", re.DOTALL)
+_ARRAY = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)/arrays/(.*)", re.DOTALL)
 _REVISION = re.compile(r"(catalogs/[^/]*/datasets/[^/]*)/revisions/([1-9][0-9]{0,17})")
 _UPLOAD = re.compile(r"uploads/([^/]*)")
 
@@ -80,6 +86,23 @@ class FileName:
         return f"catalogs/{self.catalog}/datasets/{self.dataset}/files/{self.path}"
 
 
+@dataclass(frozen=True, slots=True)
+class ArrayName:
+    """`catalogs/{catalog}/datasets/{dataset}/arrays/{array}`."""
+
+    catalog: str
+    dataset: str
+    array: str
+
+    @property
+    def parent(self) -> DatasetName:
+        """The dataset it lies in."""
+        return DatasetName(self.catalog, self.dataset)
+
+    def __str__(self) -> str:
+        return f"catalogs/{self.catalog}/datasets/{self.dataset}/arrays/{self.array}"
+
+
 def check_id(value: str, *, field: str) -> str:
     """Return the id of a catalog or dataset, or raise NameInvalid. A dataset's may be a ULID in capitals as well."""
     if not (_ID.fullmatch(value) or _ULID.fullmatch(value)):
@@ -97,21 +120,45 @@ def check_path(path: str, *, field: str = "name") -> str:
     The path is UTF-8 of 1 to 1024 bytes in segments of 1 to 255 bytes; no segment is `.` or `..`, and none holds a
     control character. It is a name, never a place in a file system.
     """
+    return _checked_path(path, field, "file path", MAX_PATH_BYTES)
+
+
+def check_array_path(path: str, *, field: str = "name") -> str:
+    """Return the name of an array within its dataset, or raise NameInvalid.
+
+    The name is UTF-8 of 1 to 512 bytes in at most 16 segments, which are groups of Zarr; for each of them holds what
+    holds for those of a file's path, and none begins with `__`, which Zarr keeps for itself.
+    """
+    _checked_path(path, field, "array name", MAX_ARRAY_BYTES)
+    segments = path.split("/")
+    fault = ""
+    if len(segments) > MAX_ARRAY_SEGMENTS:
+        fault = f"has {len(segments)} segments; the most is {MAX_ARRAY_SEGMENTS}"
+    elif any(segment.startswith("__") for segment in segments):
+        fault = "has a segment that begins with `__`; begin it otherwise"
+    elif "zarr.json" in segments:
+        fault = "has the segment `zarr.json`, which Zarr keeps for itself; choose another"
+    if fault:
+        raise NameInvalid(f"{field}: the array name {_shown(path)} {fault}", field=field, name=path)
+    return path
+
+
+def _checked_path(path: str, field: str, what: str, most_bytes: int) -> str:
     try:
         size = len(path.encode())
     except UnicodeEncodeError as error:
         raise NameInvalid(f"{field}: {_shown(path)} is no valid Unicode", field=field, name=ascii(path)) from error
     fault = ""
     if not path:
-        fault = "is empty; name a file"
-    elif size > MAX_PATH_BYTES:
-        fault = f"has {size} bytes; a path has at most {MAX_PATH_BYTES}"
+        fault = "is empty; give one"
+    elif size > most_bytes:
+        fault = f"has {size} bytes; the most is {most_bytes}"
     else:
         for segment in path.split("/"):
             if not segment:
                 fault = "begins or ends with `/` or has `//`; leave the extra `/` out"
             elif segment in (".", ".."):
-                fault = f"has the segment `{segment}`; a path has no `.` or `..`"
+                fault = f"has the segment `{segment}`; leave `.` and `..` out"
             elif len(segment.encode()) > MAX_SEGMENT_BYTES:
                 fault = f"has a segment of {len(segment.encode())} bytes; the most is {MAX_SEGMENT_BYTES}"
             elif _CONTROL.search(segment):
@@ -119,7 +166,7 @@ def check_path(path: str, *, field: str = "name") -> str:
             if fault:
                 break
     if fault:
-        raise NameInvalid(f"{field}: the file path {_shown(path)} {fault}", field=field, name=path)
+        raise NameInvalid(f"{field}: the {what} {_shown(path)} {fault}", field=field, name=path)
     return path
 
 
@@ -140,6 +187,13 @@ def parse_file(name: str, *, field: str = "name") -> FileName:
     match = _match(_FILE, name, field, "catalogs/{catalog}/datasets/{dataset}/files/{path}")
     dataset = DatasetName(check_id(match[1], field=field), check_id(match[2], field=field))
     return FileName(dataset.catalog, dataset.dataset, check_path(match[3], field=field))
+
+
+def parse_array(name: str, *, field: str = "name") -> ArrayName:
+    """Take `catalogs/{catalog}/datasets/{dataset}/arrays/{array}` apart."""
+    match = _match(_ARRAY, name, field, "catalogs/{catalog}/datasets/{dataset}/arrays/{array}")
+    dataset = DatasetName(check_id(match[1], field=field), check_id(match[2], field=field))
+    return ArrayName(dataset.catalog, dataset.dataset, check_array_path(match[3], field=field))
 
 
 def parse_revision(name: str, *, field: str = "name") -> tuple[DatasetName, int]:

@@ -3,34 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 
 from measurand.core.catalog_documents import CATALOG_HISTORY, CATALOGS
-from measurand.core.dataset_documents import DATASETS, PURGES, REVISIONS, is_purging, purging_document
-from measurand.core.filters.tree import Compare, Filter
+from measurand.core.dataset_documents import (
+    DATASETS,
+    DRAFTED,
+    PURGES,
+    REVISIONS,
+    is_draft,
+    is_purging,
+    purging_document,
+)
+from measurand.core.filters.tree import And, Compare, Exists, Filter, Not
 from measurand.core.means import Means
 from measurand.core.names import DatasetName, parse_dataset
 from measurand.core.ports import Document, DocumentStore
+from measurand.core.requests import fixed_view
 from measurand.core.times import microseconds
 from measurand.core.usage import USAGES
 from measurand.core.view import Scalar
 
-__all__ = ["Purging"]
+__all__ = ["GONE_DRAFTS", "Also", "Purging"]
 
-PARTS = ("files", "superseded", "uploads")
+PARTS = ("files", "superseded", "uploads", "arrays", "staged_arrays", "array_chunks")
 """What lies in datasets. The blobs that these documents name are garbage then, and are collected as such."""
+
+GONE_DRAFTS = "gone_drafts"
+"""The collection of drafts that went and were never shown: key the name, scope the catalog."""
+
+GONE_FOR = timedelta(days=7)
+"""No watch goes on from further back than that."""
 
 BATCH = 200
 AT_ONCE = 16
 """Datasets that are purged beside each other, so that they share durable writes."""
 
 
-class Purging:
-    """Removes datasets and catalogs with all that is in them."""
+Also = Callable[[DatasetName], Awaitable[None]]
+"""Removes what else there is of a dataset that goes. May be called again."""
 
-    def __init__(self, documents: DocumentStore, means: Means) -> None:
+
+class Purging:
+    """Removes datasets and catalogs with all that is in them.
+
+    Parameters
+    ----------
+    also : sequence of callable
+        Remove what lies elsewhere than in documents.
+    """
+
+    def __init__(self, documents: DocumentStore, means: Means, *, also: Sequence[Also] = ()) -> None:
         self._documents = documents
         self._means = means
+        self._also = also
 
     async def purge(self, name: DatasetName) -> bool:
         """Remove a dataset, whatever its state, and tell whether there was one.
@@ -63,9 +90,29 @@ class Purging:
             if marked is None:
                 return False
             current = marked
+        await self._keep_quiet(current)
+        for remove in self._also:
+            await remove(name)
         for collection in (*PARTS, REVISIONS):
             await self._empty(collection, str(name))
         return await self._documents.remove(DATASETS, str(name), expected_revision=current.revision)
+
+    async def _keep_quiet(self, current: Document) -> None:
+        """Remember the name of a draft, so that no watch tells of a removal of what it never told of."""
+        if not is_draft(current):
+            await self._documents.remove(GONE_DRAFTS, current.key)  # of a draft that had the name before
+            return
+        expires = microseconds(self._means.now() + GONE_FOR)
+        document = Document(current.key, current.scope, {"expires": expires}, view=fixed_view(expires))
+        await self._documents.insert_many(GONE_DRAFTS, [document])
+
+    async def forget_drafts(self) -> int:
+        """Forget the names of drafts that went long ago, and return how many."""
+        now = Scalar("t", microseconds(self._means.now()))
+        found = await self._documents.find(GONE_DRAFTS, where=Compare("expires", "<=", now), limit=1000)
+        for item in found:
+            await self._documents.remove(GONE_DRAFTS, item.document.key)
+        return len(found)
 
     async def _purge_catalog(self, current: Document) -> bool:
         """Remove what a catalog holds, and then the catalog. Its own time is over, so it cannot come back meanwhile."""
@@ -77,7 +124,8 @@ class Purging:
 
     async def _over(self, collection: str) -> Sequence[Document]:
         now = Scalar("t", microseconds(self._means.now()))
-        where: Filter = Compare(PURGES, "<=", now)
+        # Drafts stand there as over, so that nothing finds them; only `expire` of drafts ends them.
+        where: Filter = And((Compare(PURGES, "<=", now), Not(Exists(DRAFTED))))
         return [
             item.document for item in await self._documents.find(collection, where=where, limit=1000, with_text=False)
         ]

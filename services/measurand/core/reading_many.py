@@ -203,7 +203,7 @@ class ReadingMany:
     ) -> tuple[Result, str] | None:
         if dataset not in open_datasets:
             try:
-                await self._datasets.require_open(principal, dataset)
+                await self._datasets.require(principal, dataset)
                 open_datasets[dataset] = None
             except NotFound as error:
                 open_datasets[dataset] = Result.UNKNOWN_DATASET, error.message

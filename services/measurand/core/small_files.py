@@ -163,7 +163,7 @@ class SmallFiles:
         stored = await self._files.store_new([files[index] for index in new])
         done = {index for index, was_stored in zip(new, stored, strict=True) if was_stored}
         if done:
-            await self._files.take_back_if_purged([files[index] for index in done])
+            await self._files.take_back_if_refused([files[index] for index in done])
         for index, item in enumerate(fresh):
             if index in done:
                 _answer(item, files[index])

@@ -27,7 +27,7 @@ from measurand.core.uploads import (
     upload_of,
 )
 from measurand.core.view import Scalar
-from measurand.wire.errors import Contention, FailedPrecondition, GenerationMismatch, MeasurandError, NotFound
+from measurand.wire.errors import Contention, FailedPrecondition, GenerationMismatch, MeasurandError, NotFound, Sealed
 
 __all__ = ["KnownDigests", "UploadEnds", "fetch_upload", "finish_pieces"]
 
@@ -97,6 +97,8 @@ class UploadEnds:
             The bytes are not those that were promised. After DIGEST_MISMATCH the upload is aborted.
         GenerationMismatch
             GENERATION_MISMATCH: the file is not at the wanted generation; the upload is aborted.
+        Sealed
+            DATASET_SEALED: the dataset was sealed meanwhile.
         """
         upload = upload_of(await fetch_upload(self._documents, upload_id))
         if upload.state is UploadState.COMMITTED and upload.file is not None:
@@ -140,7 +142,8 @@ class UploadEnds:
             if upload.state is UploadState.OPEN:
                 ended += await self._throw_away(item.document)
             elif upload.state is UploadState.COMMITTING:
-                await self._roll_forward(Principal(upload.creator), item.document)
+                with contextlib.suppress(GenerationMismatch, NotFound, Sealed):  # it is thrown away
+                    await self._roll_forward(Principal(upload.creator), item.document)
                 ended += 1
             else:
                 await self._documents.remove(UPLOADS, upload.name, expected_revision=item.document.revision)
@@ -200,8 +203,8 @@ class UploadEnds:
         draft = Draft(upload.spec, upload.size, upload.digests, upload.extents, upload.name)
         try:
             file = await self._files.publish(principal, draft)
-        except (GenerationMismatch, NotFound):
-            # The condition failed for good, or the dataset was purged. (Whatever else fails may be tried again.)
+        except (GenerationMismatch, NotFound, Sealed):
+            # The condition failed for good, or the dataset was purged or sealed. (What else fails may be tried again.)
             await self._throw_away(document)
             raise
         committed = replace(upload, state=UploadState.COMMITTED, file=file)

@@ -107,7 +107,7 @@ class Uploads:
         """Return the uploads into a dataset or catalog that are not finished, oldest first."""
         unfinished = Compare("state", "=", Scalar("s", UploadState.OPEN.value))
         if isinstance(parent, DatasetName):
-            await self._datasets.require_open(principal, parent)
+            await self._datasets.require(principal, parent)
             return await self._documents.find(UPLOADS, scopes=[str(parent)], where=unfinished, after=after, limit=limit)
         catalog = Compare("catalog", "=", Scalar("s", parent.catalog))
         return await self._documents.find(UPLOADS, where=And((unfinished, catalog)), after=after, limit=limit)

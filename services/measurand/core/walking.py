@@ -6,6 +6,8 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from measurand.core.arrays.blocks import BLOCKS, block_key, block_of
+from measurand.core.arrays.documents import ARRAYS, STAGED, array_of
 from measurand.core.catalog_documents import CATALOGS, catalog_of
 from measurand.core.dataset_documents import DATASETS, REVISIONS, dataset_of, is_purging, revision_of
 from measurand.core.file_documents import FILES, SUPERSEDED, file_of
@@ -116,6 +118,18 @@ def _file(document: Document) -> None:
         raise ValueError(f"the file has {file.size} bytes and its pieces {there}")
 
 
+def _array(document: Document) -> None:
+    array = array_of(document)
+    if not len(array.shape) == len(array.chunk_shape) == len(array.block_shape):
+        raise ValueError("its shape, its chunks and its blocks have different numbers of axes")
+
+
+def _block(document: Document) -> None:
+    block = block_of(document)
+    if document.key != block_key(block.uid, block.index):
+        raise ValueError(f"it is of block {list(block.index)} of {block.uid}")
+
+
 READERS: Mapping[str, Callable[[Document], object]] = {
     CATALOGS: catalog_of,
     DATASETS: _dataset,
@@ -123,6 +137,9 @@ READERS: Mapping[str, Callable[[Document], object]] = {
     FILES: _file,
     SUPERSEDED: _file,
     UPLOADS: upload_of,
+    ARRAYS: _array,
+    STAGED: _array,
+    BLOCKS: _block,
 }
 COLLECTIONS = tuple(READERS)
 """What there is to walk over. The other collections hold notes that are made anew when they are lost."""

@@ -11,10 +11,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from measurand.core.arrays.layout import Layout
+from measurand.core.arrays.sealing_arrays import SealedArrays
 from measurand.core.catalogs import Catalogs
 from measurand.core.collector import Collector
 from measurand.core.counters import Counters
+from measurand.core.dataset_sealing import Sealing
 from measurand.core.datasets import Datasets
+from measurand.core.drafts import Drafts
 from measurand.core.file_listing import FileListing
 from measurand.core.files import Files
 from measurand.core.leases import Lease
@@ -24,6 +28,7 @@ from measurand.core.reading import Reading
 from measurand.core.reading_many import ReadingMany
 from measurand.core.small_files import SmallFiles
 from measurand.core.uploading import Uploads
+from measurand.server.array_rooms import make_array_rooms
 from measurand.server.background import Job
 from measurand.server.config import Config
 from measurand.server.listener import Adder, serving
@@ -34,11 +39,13 @@ from measurand.server.patterns import compile_pattern
 from measurand.server.probing import Probe
 from measurand.server.stores import Cache, Renew, open_blobs, open_documents
 from measurand.server.watching import StoreMeter
+from measurand.services.arrays import ArrayService
 from measurand.services.catalogs import CatalogService
 from measurand.services.datasets import DatasetService
 from measurand.services.files import FileRooms, FileService
 from measurand.services.server_info import About, Holders, ServerService
 from measurand.storage.documents.measured import Measured
+from measurand.v1.arrays_pb2_grpc import add_ArrayServiceServicer_to_server as add_arrays
 from measurand.v1.catalogs_pb2_grpc import add_CatalogServiceServicer_to_server as add_catalogs
 from measurand.v1.datasets_pb2_grpc import add_DatasetServiceServicer_to_server as add_datasets
 from measurand.v1.files_pb2_grpc import add_FileServiceServicer_to_server as add_files
@@ -114,10 +121,16 @@ async def compose(
     presign = opened_blobs.presign if config.direct_reads else None
 
     catalogs = Catalogs(documents, means, limits, compile_pattern=compile_pattern)
-    datasets = Datasets(documents, catalogs, means, limits, compile_pattern=compile_pattern)
+    layout = Layout(documents, means, opened_blobs.plain)
+    opening.push_async_callback(layout.close)
+    datasets = Datasets(documents, catalogs, means, limits, compile_pattern=compile_pattern, purge_also=[layout.remove])
+    array_rooms = make_array_rooms(documents, blobs, datasets, means, limits)
+    drafts = Drafts(documents, catalogs, datasets, means, limits)
     files = Files(documents, datasets, means, limits)
     listing = FileListing(documents, datasets)
     uploads = Uploads(documents, blobs, datasets, files, means, limits)
+    sealed_arrays = SealedArrays(documents, array_rooms.resizing, means)
+    sealing = Sealing(documents, catalogs, datasets, uploads.ends, means, limits, arrays=sealed_arrays, layout=layout)
     small_files = SmallFiles(blobs, datasets, files, means, limits)
     reading = Reading(blobs, files, means, limits)
     locating = Locating(files, means, presign=presign, longest=config.direct_reads)
@@ -138,8 +151,9 @@ async def compose(
 
     return Parts(
         services=[
+            ("measurand.v1.ArrayService", serving(add_arrays, ArrayService(array_rooms, means, limits, draining))),
             ("measurand.v1.CatalogService", serving(add_catalogs, CatalogService(catalogs))),
-            ("measurand.v1.DatasetService", serving(add_datasets, DatasetService(datasets, limits))),
+            ("measurand.v1.DatasetService", serving(add_datasets, DatasetService(datasets, drafts, sealing, limits))),
             ("measurand.v1.FileService", serving(add_files, FileService(file_rooms, means, limits, draining))),
             ("measurand.v1.ServerService", serving(add_server, ServerService(about, limits, means.now, holders))),
         ],
@@ -148,6 +162,9 @@ async def compose(
             Job("count uploads", MINUTE, open_uploads.count, shared=True),
             Job("expire uploads", 5 * MINUTE, uploads.ends.expire, shared=True),
             Job("expire superseded files", HOUR, files.expire_superseded, shared=True),
+            Job("expire drafts", 10 * MINUTE, drafts.expire, shared=True),
+            Job("lay out", 5 * MINUTE, sealing.lay_out_left, shared=True),
+            Job("expire arrays", 5 * MINUTE, array_rooms.arrays.expire, shared=True),
             Job("purge", 10 * MINUTE, datasets.purge_expired, shared=True),
             Job("collect garbage", HOUR, Collector(documents, blobs, means, limits).run_once, shared=True),
         ],

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from measurand.core.arrays.plain_places import PlainPlace
 from measurand.core.deployments import open_deployment
 from measurand.core.locating import Presign
 from measurand.core.means import Means, Threads
-from measurand.core.ports import BlobStore, DocumentStore
+from measurand.core.ports import BlobStore, Buffer, DocumentStore
 from measurand.core.ulid import make_ulid
 from measurand.server.config import ConfigError, Place
 from measurand.server.folder import write_whole
@@ -46,7 +47,9 @@ class OpenDocuments:
     renew: Renew | None = None
 
 
-Opened = tuple[BlobStore, Presign | None, Sequence[Figure]]
+MakePlain = Callable[[Callable[[Buffer, int], int]], PlainPlace]
+"""Makes the place for plain layouts beside the blobs of a store, from what computes a CRC-32C."""
+Opened = tuple[BlobStore, Presign | None, Sequence[Figure], MakePlain | None]
 
 
 async def open_documents(place: Place) -> OpenDocuments:
@@ -76,6 +79,8 @@ class OpenBlobs:
     presign: Presign | None = None
     figures: Sequence[Figure] = ()
     """What its wrappers can tell of this process."""
+    plain: PlainPlace | None = None
+    """Where others read sealed arrays past the servers; None: in this store they cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +97,15 @@ async def open_blobs(
     """Open the blob store that belongs to a deployment. Raises ConfigError."""
     try:
         with extra(place):
-            raw, presign, figures = await BLOBS[place.kind](place, deployment_id, in_thread)
+            raw, presign, figures, make_plain = await BLOBS[place.kind](place, deployment_id, in_thread)
     except (MeasurandError, OSError) as error:
         raise ConfigError(f"{place}: {error}") from error
     store: BlobStore = checked(raw, means)
     if cache is not None and cache.most_bytes and place.is_shared:
         store, more = cached(store, cache, means, in_thread)
         figures = [*figures, *more]
-    return OpenBlobs(measured(store, place.kind, means, meter), presign, figures)
+    plain = make_plain(means.crc32c) if make_plain is not None else None
+    return OpenBlobs(measured(store, place.kind, means, meter), presign, figures, plain)
 
 
 @contextmanager
@@ -156,7 +162,7 @@ async def _mongo_documents(place: Place) -> tuple[DocumentStore, Renew]:
 async def _memory_blobs(_: Place, _deployment_id: str, _in_thread: Threads) -> Opened:
     from measurand.storage.blobs.memory import Memory
 
-    return Memory(), None, ()
+    return Memory(), None, (), None
 
 
 async def _local_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Opened:
@@ -164,7 +170,8 @@ async def _local_blobs(place: Place, deployment_id: str, in_thread: Threads) -> 
 
     root = _path_of(place)
     _belong_to(root, deployment_id)
-    return Local(root, in_thread=in_thread), None, ()
+    store = Local(root, in_thread=in_thread)
+    return store, None, (), store.plain
 
 
 async def _s3_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Opened:
@@ -178,7 +185,7 @@ async def _s3_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Ope
         Figure("measurand_blob_retries", "Tries beyond the first.", lambda: retrying.retries, is_count=True),
         Figure("measurand_blob_left_alone", "1 while calls fail at once.", lambda: retrying.is_leaving_alone),
     ]
-    return retrying, store.presign, figures
+    return retrying, store.presign, figures, store.plain
 
 
 DOCUMENTS: Mapping[str, Callable[[Place], Awaitable[tuple[DocumentStore, Renew | None]]]] = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from measurand.core.dataset_documents import Dataset, Revision
+from measurand.core.dataset_documents import Dataset, Revision, State
 from measurand.core.dataset_edits import EDITABLE, DatasetDraft, DatasetEdit, Source
 from measurand.core.dataset_making import NewDataset
 from measurand.core.dataset_search import Selection
@@ -21,7 +21,12 @@ __all__ = ["Packing", "RevisionPacking", "edit_of", "new_dataset_of"]
 THREAD_BYTES = 64 * 1024
 """A larger document is turned into a Struct beside the event loop: that takes milliseconds."""
 
-_STATES = {"open": datasets_pb2.DATASET_STATE_OPEN, "deleted": datasets_pb2.DATASET_STATE_DELETED}
+_STATES: dict[State, datasets_pb2.DatasetState.ValueType] = {
+    "draft": datasets_pb2.DATASET_STATE_DRAFT,
+    "open": datasets_pb2.DATASET_STATE_OPEN,
+    "sealed": datasets_pb2.DATASET_STATE_SEALED,
+    "deleted": datasets_pb2.DATASET_STATE_DELETED,
+}
 _KINDS: dict[ChangeKind, common_pb2.ChangeKind.ValueType] = {
     "existing": common_pb2.CHANGE_KIND_EXISTING,
     "created": common_pb2.CHANGE_KIND_CREATED,
@@ -33,7 +38,7 @@ _KINDS: dict[ChangeKind, common_pb2.ChangeKind.ValueType] = {
 
 def new_dataset_of(message: datasets_pb2.CreateDatasetRequest) -> NewDataset:
     """Return the dataset that a request asks for."""
-    return NewDataset(_draft(message.dataset), message.dataset_id, message.request_id)
+    return NewDataset(_draft(message.dataset), message.dataset_id, message.request_id, message.draft)
 
 
 def edit_of(message: datasets_pb2.UpdateDatasetRequest) -> DatasetEdit:
@@ -107,7 +112,9 @@ class Packing:
             start_time=time_message(dataset.start_time),
             end_time=time_message(dataset.end_time),
             file_count=dataset.file_count,
+            array_count=dataset.array_count,
             stored_bytes=dataset.stored_bytes,
+            plain_url=dataset.plain_url or "",
         )
         keep_fields(message, self._fields)
         return message, check_fits(message, self._most_bytes) + 8

@@ -11,8 +11,10 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from measurand.core.dataset_making import NewDataset
+from measurand.core.dataset_sealing import Sealing
 from measurand.core.dataset_search import parse_parent
 from measurand.core.datasets import Datasets
+from measurand.core.drafts import Drafts
 from measurand.core.limits import Limits
 from measurand.core.names import parse_catalog, parse_dataset, parse_revision
 from measurand.services.dataset_messages import Packing, RevisionPacking, edit_of, new_dataset_of
@@ -28,8 +30,10 @@ __all__ = ["DatasetService"]
 class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
     """Answers for datasets."""
 
-    def __init__(self, datasets: Datasets, limits: Limits) -> None:
+    def __init__(self, datasets: Datasets, drafts: Drafts, sealing: Sealing, limits: Limits) -> None:
         self._datasets = datasets
+        self._drafts = drafts
+        self._sealing = sealing
         self._limits = limits
 
     async def CreateDataset(
@@ -39,6 +43,14 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
     ) -> datasets_pb2.Dataset:
         parent = parse_catalog(request.parent, field="parent")
         dataset = await self._datasets.create(current(), parent, new_dataset_of(request))
+        return await self._packing(request.document_form).one(dataset)
+
+    async def CommitDataset(
+        self,
+        request: datasets_pb2.CommitDatasetRequest,
+        context: grpc.aio.ServicerContext[datasets_pb2.CommitDatasetRequest, datasets_pb2.Dataset],
+    ) -> datasets_pb2.Dataset:
+        dataset = await self._drafts.commit(current(), parse_dataset(request.name))
         return await self._packing(request.document_form).one(dataset)
 
     async def BatchCreateDatasets(
@@ -136,6 +148,30 @@ class DatasetService(datasets_pb2_grpc.DatasetServiceServicer):
             request_id=request.request_id,
         )
         return await self._packing(request.document_form).one(dataset)
+
+    async def SealDataset(
+        self,
+        request: datasets_pb2.SealDatasetRequest,
+        context: grpc.aio.ServicerContext[datasets_pb2.SealDatasetRequest, datasets_pb2.Dataset],
+    ) -> datasets_pb2.Dataset:
+        name = parse_dataset(request.name)
+        dataset = await self._sealing.seal(
+            current(), name, etag=request.etag, force=request.force, request_id=request.request_id
+        )
+        return await self._packing(request.document_form).one(dataset)
+
+    async def PublishDataset(
+        self,
+        request: datasets_pb2.PublishDatasetRequest,
+        context: grpc.aio.ServicerContext[datasets_pb2.PublishDatasetRequest, datasets_pb2.PublishDatasetResponse],
+    ) -> datasets_pb2.PublishDatasetResponse:
+        progress = await self._sealing.publish(current(), parse_dataset(request.name))
+        return datasets_pb2.PublishDatasetResponse(
+            done=progress.is_done,
+            chunks_done=progress.chunks_done,
+            chunks_total=progress.chunks_total,
+            plain_url=progress.plain_url,
+        )
 
     async def DeleteDataset(
         self,
@@ -258,6 +294,8 @@ def _new(request: datasets_pb2.CreateDatasetRequest, parent: str) -> NewDataset 
             f"requests.parent: {request.parent!r} differs from {parent!r}; a batch has one parent",
             field="requests.parent",
         )
+    if request.draft:
+        return InvalidArgument("requests.draft: a batch makes no drafts; create each by itself", field="requests.draft")
     try:
         return new_dataset_of(request)
     except MeasurandError as error:

@@ -11,15 +11,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from measurand.core.arrays.blocks import BLOCKS, block_of, block_view
+from measurand.core.arrays.documents import ARRAYS, STAGED, array_of, array_view, staged_view
+from measurand.core.arrays.layout import LAYOUTS
 from measurand.core.catalog_documents import CATALOG_HISTORY, CATALOGS, catalog_document, catalog_of
 from measurand.core.counters import FOLLOWERS
 from measurand.core.dataset_documents import (
     DATASETS,
     REVISIONS,
     dataset_of,
+    dataset_view,
     is_purging,
     purging_view,
-    system_view,
 )
 from measurand.core.deployments import DEPLOYMENTS
 from measurand.core.extents import Extent
@@ -28,6 +31,7 @@ from measurand.core.history import archived_view
 from measurand.core.leases import LEASES
 from measurand.core.metadata import MetadataReader
 from measurand.core.ports import Blob, Document
+from measurand.core.purging import GONE_DRAFTS
 from measurand.core.requests import REQUESTS, fixed_view
 from measurand.core.uploads import UPLOADS, UploadState, upload_document, upload_of
 from measurand.core.usage import USAGES
@@ -71,7 +75,7 @@ async def _dataset_view(document: Document, reader: MetadataReader) -> View:
     dataset = dataset_of(document)
     if is_purging(document):
         return purging_view(dataset.update_time)
-    return [*system_view(dataset), *await reader.view(document.text)]
+    return dataset_view(dataset, await reader.view(document.text))
 
 
 async def _archived_view(document: Document, _: MetadataReader) -> View:
@@ -92,6 +96,20 @@ async def _upload_view(document: Document, _: MetadataReader) -> View:
     return upload_document(upload_of(document)).view
 
 
+async def _array_view(document: Document, _: MetadataReader) -> View:
+    return array_view(array_of(document))
+
+
+async def _staged_view(document: Document, _: MetadataReader) -> View:
+    array, size = array_of(document), document.body["size"]
+    assert array.expire_time is not None and isinstance(size, int)
+    return staged_view(array.expire_time, size)
+
+
+async def _block_view(document: Document, _: MetadataReader) -> View:
+    return block_view(block_of(document))
+
+
 async def _request_view(document: Document, _: MetadataReader) -> View:
     body: Mapping[str, Any] = document.body
     return fixed_view(body["request"]["expires"])
@@ -101,6 +119,9 @@ CONTENTS: Sequence[Content] = (
     Content(UPLOADS, _upload_view, DATASETS),
     Content(FILES, _file_view, DATASETS),
     Content(SUPERSEDED, _superseded_view, DATASETS),
+    Content(STAGED, _staged_view, DATASETS),
+    Content(ARRAYS, _array_view, DATASETS, at_once=100),
+    Content(BLOCKS, _block_view, DATASETS, at_once=100),
     Content(DATASETS, _dataset_view, CATALOGS, at_once=25),
     Content(REVISIONS, _archived_view, DATASETS, is_archive=True, at_once=25),
     Content(CATALOGS, _catalog_view),
@@ -109,7 +130,7 @@ CONTENTS: Sequence[Content] = (
 )
 """In the order in which they are looked at: see `copying`."""
 
-NOT_MOVED = (DEPLOYMENTS, LEASES, FOLLOWERS, USAGES)
+NOT_MOVED = (DEPLOYMENTS, LEASES, FOLLOWERS, USAGES, GONE_DRAFTS, LAYOUTS)
 """What a store has of its own, or makes anew by itself."""
 
 
@@ -124,7 +145,8 @@ def portable(content: Content, document: Document, *, with_running: bool) -> Doc
     Parameters
     ----------
     with_running : bool
-        Uploads that are not at their end go as well, but for one with staged bytes: those cannot be read.
+        Uploads that are not at their end go as well, but for one with staged bytes: those cannot be read; and so do
+        arrays that nobody can see.
     """
     if content.name == UPLOADS:
         upload = upload_of(document)
@@ -133,7 +155,11 @@ def portable(content: Content, document: Document, *, with_running: bool) -> Doc
             if not with_running or any(piece.blob is None for piece in pieces):
                 return None
             document = upload_document(replace(upload, pieces=pieces))
+    if content.name == STAGED and not with_running:
+        return None
     body = document.body
+    if content.name == DATASETS and body.get("plain_url"):
+        body = {**body, "plain_url": None}  # a place of this store: servers over the other lay it out there
     if "stored" in body:
         body = {**body, "stored": 0 if content.is_archive else 1}
     return Document(document.key, document.scope, body, document.text)
@@ -141,6 +167,8 @@ def portable(content: Content, document: Document, *, with_running: bool) -> Doc
 
 def blobs_of(collection: str, document: Document) -> Sequence[Blob]:
     """Return the blobs that a document of one of the naming collections stands on, each once and in full."""
+    if collection == BLOCKS:
+        return block_of(document).blobs
     if collection == UPLOADS:
         upload = upload_of(document)
         if upload.state not in (UploadState.OPEN, UploadState.COMMITTING):

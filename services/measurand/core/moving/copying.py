@@ -10,7 +10,9 @@ end is settled by looks at all collections in turn, each of which takes over wha
   before datasets (a purge marks the dataset, then removes what is in it), datasets before what they were and before
   the ids that requests fixed, and all before catalogs. Archives lie behind their owners for the same reason, and yet
   are removed after the owner was marked; so what a look sees removed from them goes only at the next look, when
-  the owner has been looked at once more. What may be too much then is taken away by `mending`; nothing is missing.
+  the owner has been looked at once more. Staged arrays come before those in sight, and these before their index, whose
+  chunks they rely on; only cutting an array down goes the other way, and what a look sees of that is settled by the
+  next. What may be too much then is taken away by `mending`; nothing is missing.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from measurand.core.arrays.blocks import BLOCKS, block_of
+from measurand.core.arrays.documents import ARRAYS, array_of
 from measurand.core.means import Means
 from measurand.core.moving.contents import CONTENTS, Content, portable
 from measurand.core.moving.lines import walk
@@ -61,7 +65,8 @@ class _Look:
     written : int
         Documents of the copy that had to be changed.
     is_torn : bool
-        Something was put into an archive and was gone before it was read: its owner is being purged.
+        Something was put into an archive and was gone before it was read: its owner is being purged. Or an array was
+        cut down before its index was read, and after it was looked at itself.
     """
 
     written: int = 0
@@ -201,8 +206,34 @@ class Copying:
             withheld = [key for key in gone if there.pop(key, None) is not None]
             look.withheld.setdefault(content.name, []).extend(withheld)
             look.written += len(withheld)
+        if content.name == BLOCKS and not look.is_torn:
+            look.is_torn = await self._is_cut(wanted, there)
         look.written += await self._reconcile(content, wanted, there)
+
+    async def _is_cut(self, wanted: Mapping[str, Document], there: Mapping[str, Document]) -> bool:
+        """Tell whether chunks have left the index that the copy of their array still relies on."""
+        names: set[str] = set()
+        for key, document in there.items():
+            before, now = block_of(document), wanted.get(key)
+            after = block_of(now).entries if now is not None else {}
+            if any(after.get(index) != entry for index, entry in before.entries.items()):
+                names.add(str(before.array))
+        for start in range(0, len(names), CHANGES_AT_ONCE):
+            part = sorted(names)[start : start + CHANGES_AT_ONCE]
+            present = await self._source.fetch_many(ARRAYS, part)
+            copied = await self._target.fetch_many(ARRAYS, part)
+            if any(_is_cut(document, present.get(name)) for name, document in copied.items()):
+                return True
+        return False
 
     async def _reconcile(self, content: Content, found: Mapping[str, Document], there: Mapping[str, Document]) -> int:
         moved = (portable(content, document, with_running=self._with_running) for document in found.values())
         return await self._writing.reconcile(content, [document for document in moved if document is not None], there)
+
+
+def _is_cut(copied: Document, present: Document | None) -> bool:
+    """Tell whether an array was cut down since it was copied."""
+    if present is None:
+        return False
+    before, now = array_of(copied), array_of(present)
+    return before.uid == now.uid and before.cuts != now.cuts

@@ -20,7 +20,7 @@ PREFIX = "damaged/"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file whose bytes are not, or not all, those that were stored.
+    """A file or a chunk whose bytes are not, or not all, those that were stored.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Damage:
     blob : str
         Where the bytes lie.
     what : str
-        What is wrong with them.
+        What is wrong with them; of which chunk, where they are one's.
     """
 
     collection: str

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from measurand.core.blob_rules import closing
+from measurand.core.moving.contents import CONTENTS
 from measurand.core.moving.copying import Cut
 from measurand.core.moving.damages import Damage
 from measurand.core.ports import Blob, BlobStore
@@ -44,6 +45,9 @@ class Section:
     count: int
     sha256: str
     parts: Sequence[Part]
+
+
+_NOTHING = Section(0, hashlib.sha256().hexdigest(), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,9 @@ class Manifest:
                         datetime.fromisoformat(value["cut"]["last"]),
                         value["cut"]["is_exact"],
                     ),
-                    "documents": {name: _section(section) for name, section in value["documents"].items()},
+                    # One that was made before there was a collection has nothing of it.
+                    "documents": {content.name: _NOTHING for content in CONTENTS}
+                    | {name: _section(section) for name, section in value["documents"].items()},
                     "blobs": _section(value["blobs"]),
                     "damaged": [Damage(**damage) for damage in value["damaged"]],
                 }

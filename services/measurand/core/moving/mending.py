@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from measurand.core.arrays.blocks import BLOCKS, block_of
+from measurand.core.arrays.documents import ARRAYS, STAGED, array_of
 from measurand.core.file_documents import FILES, SUPERSEDED, file_of
 from measurand.core.history import integer
 from measurand.core.moving.contents import CONTENTS, Content
@@ -38,13 +40,23 @@ async def _superfluous(documents: DocumentStore, content: Content, batch: Sequen
     if content.name == SUPERSEDED:
         names = list(dict.fromkeys(str(file_of(document).name) for document in batch))
         newest = await documents.fetch_many(FILES, names)
+    uids = await _uids(documents, batch) if content.name == BLOCKS else frozenset[str]()
     return [
         document
         for document in batch
         if (owner := owners.get(document.scope)) is None
         or (content.is_archive and not _is_past(document, owner))
+        or (content.name == BLOCKS and document.body["uid"] not in uids)
         or (content.name == SUPERSEDED and not _is_older(document, newest.get(str(file_of(document).name))))
     ]
+
+
+async def _uids(documents: DocumentStore, batch: Sequence[Document]) -> frozenset[str]:
+    """Return the uids of the arrays that there are, of those that index documents are of."""
+    blocks = [block_of(document) for document in batch]
+    shown = await documents.fetch_many(ARRAYS, list({str(block.array) for block in blocks}))
+    staged = await documents.fetch_many(STAGED, list({block.uid for block in blocks}))
+    return frozenset({*staged, *(array_of(document).uid for document in shown.values())})
 
 
 def _is_past(document: Document, owner: Document) -> bool:

@@ -1,29 +1,29 @@
-"""The files that share a blob, each proved by its own crc32c while the blob passes."""
+"""The files or chunks that share a blob, each proved by its own crc32c while the blob passes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from measurand.core.arrays.blocks import BLOCKS, block_of, chunk_text
 from measurand.core.file_documents import FILES, SUPERSEDED, file_of
-from measurand.core.filters.tree import Compare
 from measurand.core.means import Means
-from measurand.core.ports import Buffer, DocumentStore
-from measurand.core.view import Scalar
+from measurand.core.naming import namers_of
+from measurand.core.ports import Buffer, Document, DocumentStore
 
 __all__ = ["Piece", "Pieces", "pieces_of"]
-
-FILES_AT_ONCE = 500
 
 
 @dataclass(slots=True)
 class Piece:
-    """The bytes of one file in a shared blob.
+    """The bytes of one file or chunk in a shared blob.
 
     Parameters
     ----------
     collection, key : str
-        The file's document.
+        The document that names it.
+    chunk : str
+        Which chunk of which array; empty for a file.
     offset, size : int
         Where they lie.
     crc32c : int
@@ -35,27 +35,32 @@ class Piece:
     offset: int
     size: int
     crc32c: int
+    chunk: str = ""
     passed: int = 0
     found: int = 0
 
 
 async def pieces_of(documents: DocumentStore, blob_key: str) -> Sequence[Piece]:
-    """Return the pieces of a blob that are a whole file each."""
+    """Return the pieces of a blob that are a whole file or a whole chunk each."""
     pieces: list[Piece] = []
-    named = Compare("blob", "=", Scalar("s", blob_key))
-    for collection in (FILES, SUPERSEDED):
-        after = None
-        while found := await documents.find(collection, where=named, after=after, limit=FILES_AT_ONCE):
-            for item in found:
-                file = file_of(item.document)
-                if len(file.extents) == 1 and file.digests.crc32c is not None:
-                    [extent] = file.extents
-                    key, crc32c = item.document.key, file.digests.crc32c
-                    pieces.append(Piece(collection, key, extent.offset, extent.size, crc32c))
-            if len(found) < FILES_AT_ONCE:
-                break
-            after = found[-1].position
+    for collection, document in await namers_of(documents, blob_key):
+        if collection == BLOCKS:
+            pieces += _chunks(document, blob_key)
+        elif collection in (FILES, SUPERSEDED):
+            file = file_of(document)
+            if len(file.extents) == 1 and file.digests.crc32c is not None:
+                [extent] = file.extents
+                pieces.append(Piece(collection, document.key, extent.offset, extent.size, file.digests.crc32c))
     return pieces
+
+
+def _chunks(document: Document, blob_key: str) -> Sequence[Piece]:
+    block = block_of(document)
+    return [
+        Piece(BLOCKS, document.key, entry.offset, entry.size, entry.crc32c, chunk_text(block, index))
+        for index, entry in block.entries.items()
+        if entry.blob == blob_key
+    ]
 
 
 class Pieces:

@@ -11,7 +11,8 @@ from measurand.core.ports import BlobStore, Document, DocumentStore
 
 __all__ = ["prune"]
 
-FILES = "files/"
+HELD = ("files/", "arrays/")
+"""What the keys of blobs begin with that documents name."""
 KEPT = "kept"
 AT_ONCE = 500
 
@@ -42,7 +43,7 @@ async def prune(target: BlobStore, working: DocumentStore, *, keep: int) -> list
             keys = [json.loads(line)["key"] for line in await read_part(target, part)]
             for start in range(0, len(keys), AT_ONCE):
                 await working.insert_many(KEPT, [Document(key, "", {}) for key in keys[start : start + AT_ONCE]])
-    for prefix in (FILES, DAMAGES):
+    for prefix in (*HELD, DAMAGES):
         await _remove_unkept(target, working, prefix)
     return list(gone)
 

@@ -1,7 +1,7 @@
 """Bringing the blobs that documents name to another store, several at a time, each proved.
 
 What is read is held to the checks that were made when it was first written: those of the blob, or, for what small files
-share, those of each file. What was written is read back and compared. A blob that is there already is not copied
+or chunks share, those of each. What was written is read back and compared. A blob that is there already is not copied
 again: stores show no blob before it is whole.
 """
 
@@ -11,17 +11,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from measurand.core.arrays.blocks import BLOCKS, block_of, chunks_text
 from measurand.core.blob_rules import closing
-from measurand.core.filters.tree import Compare
 from measurand.core.means import Means
 from measurand.core.moving.contents import blobs_of, content_of
 from measurand.core.moving.damages import Damage, Damages
 from measurand.core.moving.lines import walk
 from measurand.core.moving.pieces import Pieces, pieces_of
 from measurand.core.moving.tally import Tally
-from measurand.core.naming import NAMING
-from measurand.core.ports import Blob, BlobStore, Buffer, DocumentStore
-from measurand.core.view import Scalar
+from measurand.core.naming import NAMING, namers_of
+from measurand.core.ports import Blob, BlobStore, Buffer, Document, DocumentStore
 from measurand.wire.errors import DataLoss, NotFound
 
 __all__ = ["Sweeping", "Swept"]
@@ -31,7 +30,6 @@ COPYING_AT_ONCE = 4
 SMALL_BYTES = 4 * 1024 * 1024
 """What is not larger is put in one piece."""
 KNOWN = 200_000
-MOST_NAMED = 1000
 
 
 @dataclass(slots=True)
@@ -67,7 +65,7 @@ class Sweeping:
     Parameters
     ----------
     namers : DocumentStore
-        Asked which files share a blob; can be searched.
+        Asked which files or chunks share a blob; can be searched.
     """
 
     def __init__(self, namers: DocumentStore, source: BlobStore, target: BlobStore, means: Means, tally: Tally) -> None:
@@ -131,11 +129,9 @@ class Sweeping:
 
     async def _explain(self, swept: Swept, blob: Blob, error: DataLoss | NotFound) -> None:
         """Find out whose bytes cannot be had. A blob that is gone may have gone together with all that named it."""
-        named = Compare("blob", "=", Scalar("s", blob.key))
         found = [
-            Damage(collection, item.document.key, blob.key, error.message)
-            for collection in NAMING
-            for item in await self._namers.find(collection, where=named, limit=MOST_NAMED)
+            Damage(collection, document.key, blob.key, _of_chunks(collection, document, blob.key) + error.message)
+            for collection, document in await namers_of(self._namers, blob.key)
         ]
         swept.damaged |= {damage.key: damage for damage in found}
         swept.is_outdated = swept.is_outdated or not found
@@ -197,9 +193,11 @@ class Sweeping:
     async def _note(self, blob: Blob, pieces: Pieces | None) -> None:
         if pieces is not None and pieces.damaged:
             what = "its bytes are not those that were stored"
-            await self._damages.note(
-                blob.key, [Damage(piece.collection, piece.key, blob.key, what) for piece in pieces.damaged]
-            )
+            damages = [
+                Damage(piece.collection, piece.key, blob.key, f"{piece.chunk}: {what}" if piece.chunk else what)
+                for piece in pieces.damaged
+            ]
+            await self._damages.note(blob.key, damages)
 
     async def _read_back(self, written: Blob) -> None:
         try:
@@ -209,6 +207,13 @@ class Sweeping:
         except DataLoss:
             await self._target.delete(written.key)
             raise
+
+
+def _of_chunks(collection: str, document: Document, blob: str) -> str:
+    """Return which chunks of which array cannot be had, for people; empty of a file."""
+    if collection != BLOCKS:
+        return ""
+    return f"{chunks_text(block_of(document), blob)}: "
 
 
 async def _all(tasks: Sequence[asyncio.Task[Blob | None]]) -> Sequence[Blob | None]:

@@ -68,7 +68,7 @@ async def examine_all(
     *,
     bytes_per_second: float | None,
 ) -> None:
-    """Look at all documents and all blobs, and with `bytes_per_second` at all bytes of files."""
+    """Look at all documents and all blobs, and with `bytes_per_second` at all bytes of files and arrays."""
     told: Counter[Kind] = Counter()
 
     def tell(trouble: Trouble) -> None:
@@ -97,7 +97,7 @@ def _summarise(report: Report, seen: Seen, told: Counter[Kind], limits: Limits, 
         "short": "blobs are shorter than they were",
     }
     if has_read:
-        words["damaged"] = f"files are damaged; {seen.read_bytes / 1e9:.3f} GB were read"
+        words["damaged"] = f"files or chunks are damaged; {seen.read_bytes / 1e9:.3f} GB were read"
     for kind, text in words.items():
         if not told[kind]:
             report.ok(f"deep: {kind}", f"0 {text}")

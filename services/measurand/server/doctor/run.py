@@ -24,7 +24,9 @@ COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "error": "red"
 @click.command(name="doctor")
 @stores_options
 @click.option("--deep", is_flag=True, help="Look at all documents and all blobs, whether they fit each other.")
-@click.option("--bytes", "with_bytes", is_flag=True, help="With --deep: read all files and check their digests.")
+@click.option(
+    "--bytes", "with_bytes", is_flag=True, help="With --deep: read all files and arrays and check their digests."
+)
 @click.option(
     "--rate", default=100, show_default=True, metavar="MIB", type=click.IntRange(1), help="A second, of --bytes."
 )

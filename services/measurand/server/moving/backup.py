@@ -23,7 +23,8 @@ __all__ = ["command", "place_of"]
 def command(*, target: str, config: Path | None, keep: int | None, **flags: Any) -> None:
     """Back a store up while it is served. TARGET is a folder, file:///FOLDER or s3://BUCKET/PREFIX?endpoint=URL.
 
-    Each run adds a backup; what files hold is copied once for all of them. A run that was killed is run again.
+    Each run adds a backup; what files and arrays hold is copied once for all of them. A run that was killed is run
+    again.
     """
     settings = settings_of(flags, config)
     from measurand.server.config import ConfigError
@@ -44,7 +45,9 @@ def command(*, target: str, config: Path | None, keep: int | None, **flags: Any)
     click.echo(moment_of(manifest))
     if manifest.damaged:
         tell_damages(manifest.damaged)
-        raise click.ClickException(f"{len(manifest.damaged):,} files are damaged in the store; the rest is backed up")
+        raise click.ClickException(
+            f"{len(manifest.damaged):,} files or chunks are damaged in the store; the rest is backed up"
+        )
 
 
 def place_of(target: str) -> Place:

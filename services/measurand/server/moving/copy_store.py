@@ -59,8 +59,8 @@ def command(**flags: Any) -> None:
     if outcome.damaged:
         tell_damages(outcome.damaged)
         raise click.ClickException(
-            f"{len(outcome.damaged):,} files are damaged in the source, so the copy is not whole; restore or delete "
-            "them there, and run this again"
+            f"{len(outcome.damaged):,} files or chunks are damaged in the source, so the copy is not whole; restore "
+            "or delete them there, and run this again"
         )
     if outcome.is_last:
         click.echo(

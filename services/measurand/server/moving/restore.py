@@ -48,7 +48,9 @@ def command(*, source: str, config: Path | None, backup_id: str | None, is_list:
     click.echo(moment_of(manifest))
     if damaged:
         tell_damages(damaged)
-        raise click.ClickException(f"{len(damaged):,} files cannot be read; all else is restored and can be served")
+        raise click.ClickException(
+            f"{len(damaged):,} files or chunks cannot be read; all else is restored and can be served"
+        )
 
 
 async def _list(place: Place) -> list[Manifest]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import click
 
+from measurand.core.arrays.blocks import BLOCKS
 from measurand.core.moving.damages import Damage
 from measurand.core.moving.tally import Tally
 
@@ -54,10 +55,12 @@ def size_text(size: int) -> str:
 
 
 def tell_damages(damages: Sequence[Damage]) -> None:
-    """Name the files whose bytes are not what they were."""
+    """Name the files and chunks whose bytes are not what they were."""
     for damage in damages[:MOST_TOLD]:
         name, _, generation = damage.key.partition("\0")
-        which = f"{name} (an older generation)" if generation else name
-        click.echo(f"damaged: {which}: {damage.what}", err=True)
+        which = f"{name} (an older generation): " if generation else f"{name}: "
+        if damage.collection == BLOCKS:  # the key of an index document tells nobody anything
+            which = ""
+        click.echo(f"damaged: {which}{damage.what}", err=True)
     if len(damages) > MOST_TOLD:
         click.echo(f"damaged: {len(damages) - MOST_TOLD:,} more", err=True)

@@ -7,6 +7,7 @@ place of another one, and only after its bytes are on the disk; the folder is sy
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as modes
 import zlib
@@ -26,6 +27,7 @@ __all__ = ["Files"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for ever at a pipe that somebody has put there
+_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
 
 
 class Files:
@@ -158,6 +160,28 @@ class Files:
             if _is_same(key, staging, shard):
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=staging)
+
+    def link(self, key: str, size: int, target: Path) -> bool:
+        """Give the file of a blob one more name, and let nobody write to it any more.
+
+        False: the blob has not just `size` bytes, or there it cannot have a name.
+        """
+        with translating(key, is_reading=True):
+            try:
+                with self._folders.shard(_shard(key)) as shard:
+                    found = os.stat(_name(key), dir_fd=shard, follow_symlinks=False)
+                    _check_regular(key, found)
+                    if found.st_size != size:
+                        return False
+                    os.link(_name(key), target, src_dir_fd=shard, follow_symlinks=False)
+            except FileNotFoundError:
+                raise missing(key) from None
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                return False
+            target.chmod(modes.S_IMODE(found.st_mode) & ~0o222)
+        return True
 
     def discard(self, key: str) -> None:
         with translating(key), suppress(FileNotFoundError), self._folders.staging() as staging:

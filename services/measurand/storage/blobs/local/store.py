@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 from measurand.core.blob_rules import check_key, check_range
@@ -13,6 +13,7 @@ from measurand.core.means import Threads
 from measurand.core.ports import Blob, Buffer, Stage, StoredBlob
 from measurand.storage.blobs.local.disk import Descriptor, make_durable, translating, write
 from measurand.storage.blobs.local.files import Files
+from measurand.storage.blobs.local.plain import LocalPlain
 from measurand.wire.errors import Unavailable
 
 __all__ = ["Local"]
@@ -40,6 +41,10 @@ class Local:
 
     def __repr__(self) -> str:
         return f"local({str(self._root)!r})"
+
+    def plain(self, crc32c: Callable[[Buffer, int], int]) -> LocalPlain:
+        """Return where plain layouts lie beside these blobs. It goes when the store is closed."""
+        return LocalPlain(self._root, self._files, in_thread=self._in_thread, crc32c=crc32c)
 
     async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
         check_key(key)

@@ -129,6 +129,10 @@ class Client:
             raise _refused(response.status_code, content)
         return body
 
+    def source(self, name: str) -> str:
+        """Return how a request to copy an object names it."""
+        return quote(f"{self._location.bucket}/{name}", safe="/-_.~")
+
     def presigned(self, name: str, seconds: int) -> str:
         """Return a URL by which anybody can read an object for so long."""
         request = AWSRequest("GET", self._url(name, {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from measurand.core.blob_rules import check_key, check_range, missing
@@ -16,6 +16,7 @@ from measurand.storage.blobs.s3.faults import translating
 from measurand.storage.blobs.s3.layout import PART_BYTES, Names, Record
 from measurand.storage.blobs.s3.location import Location, parse_location
 from measurand.storage.blobs.s3.objects import Objects
+from measurand.storage.blobs.s3.plain import S3Plain
 from measurand.storage.blobs.s3.putting import PutParts, groups_of
 from measurand.storage.blobs.s3.reading import Reading
 from measurand.storage.blobs.s3.scanning import Scanning
@@ -107,6 +108,10 @@ class S3:
         """
         check_key(blob.key)
         return self._client.presigned(self._names.blob(blob.key), max(1, int(seconds)))
+
+    def plain(self, crc32c: Callable[[Buffer, int], int]) -> S3Plain:
+        """Return where plain layouts lie beside these blobs. It goes when the store is closed."""
+        return S3Plain(self._objects, self._names, self._location, in_thread=self._in_thread, crc32c=crc32c)
 
     async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
         check_key(key)
