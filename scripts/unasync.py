@@ -18,6 +18,7 @@ NAMES = {
     "anext": "next",
     "AsyncGenerator": "Generator",
     "aio": "threads",
+    "awaited_items": "blocking_items",
     "_async": "_sync",
 }
 """What is renamed. A name that no file holds is an error, so that the table stays honest."""

@@ -53,11 +53,11 @@ def test_files_can_be_put_below_a_folder(desk: Desk, catalog: str, tree: Path) -
     assert [file["path"] for file in desk.ask("ls", f"{catalog}/run/files/day 1/deep/")] == paths[2:]
 
 
-def test_a_zarr_store_keeps_its_name(desk: Desk, catalog: str, tmp_path: Path) -> None:
+def test_a_zarr_store_that_is_put_as_files_keeps_its_name(desk: Desk, catalog: str, tmp_path: Path) -> None:
     (tmp_path / "iq.zarr/c").mkdir(parents=True)
     (tmp_path / "iq.zarr/zarr.json").write_text("{}")
     (tmp_path / "iq.zarr/c/0").write_bytes(b"\0")
-    desk.do("put", str(tmp_path / "iq.zarr"), f"{catalog}/run", "--create")
+    desk.do("put", str(tmp_path / "iq.zarr"), f"{catalog}/run", "--create", "--as-file")
     assert [file["path"] for file in desk.ask("ls", f"{catalog}/run")] == ["iq.zarr/c/0", "iq.zarr/zarr.json"]
 
 

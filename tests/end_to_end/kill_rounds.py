@@ -112,6 +112,10 @@ class Servers:
         """Kill the server and start the next one; called by the proxy, so nothing is passed on meanwhile."""
         self.current.kill()
         self._passing.cut()
+        self.bring_back()
+
+    def bring_back(self) -> None:
+        """Start the next server after one that was killed."""
         self.current = self._site.start()
         self.count += 1
         self._passing.lead_to(self.current.address)

@@ -48,3 +48,17 @@ def test_getting_started_runs_as_it_is_written(tmp_path: Path) -> None:
     said = run([sys.executable, "-W", "error", "example.py"], tmp_path)
     assert "qubit T1 {'temperature': 0.012, 'fridge': 'BF4'}" in said
     assert "RESOURCE_NOT_FOUND" in said
+
+
+def test_the_page_on_arrays_runs_as_it_is_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs/arrays.md").read_text()
+    examples = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
+    (tmp_path / "example.py").write_text(f"{examples}\nclient.close()\n")
+    run([sys.executable, "-W", "error", "example.py"], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= {"table.csv", "run.npz", "iq.npy", "run.zarr"}
+
+
+def test_the_data_file_way_of_working_runs(tmp_path: Path) -> None:
+    said = run([sys.executable, "-W", "error", str(ROOT / "examples/data_file.py")], tmp_path)
+    assert said.endswith("all of it is as it should be\n")
+    assert not list((tmp_path / "TMPDIR").iterdir())

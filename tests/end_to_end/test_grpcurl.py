@@ -16,14 +16,14 @@ import pytest
 from tests.servers import Server
 from tests.stores import open_site
 
-from measurand.v1 import catalogs_pb2, datasets_pb2, files_pb2, server_pb2
+from measurand.v1 import arrays_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2
 
 TOOLS = Path(__file__).parents[2] / ".tools"
 COMMAND = shutil.which("grpcurl", path=os.pathsep.join([os.environ.get("PATH", os.defpath), str(TOOLS)]))
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="grpcurl is neither on the PATH nor in .tools")
 
 SERVICES = [
-    service for module in (catalogs_pb2, datasets_pb2, files_pb2, server_pb2)
+    service for module in (arrays_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]  # fmt: skip
 UNARY = [
@@ -156,6 +156,66 @@ def test_a_small_file_is_put_read_and_listed(server: Server, made: dict[str, Any
     assert call(server, file("ReadFile"), {"name": name})["data"] == data  # a stream of one message
     listed = call(server, file("ListFiles"), {"parent": made["name"]})
     assert listed["files"] == [put]
+
+
+def array(action: str) -> str:
+    return f"measurand.v1.ArrayService/{action}"
+
+
+def numbers(data: str) -> list[int]:
+    """Return the little-endian 16-bit integers that grpcurl shows as base64."""
+    raw = base64.b64decode(data)
+    return [int.from_bytes(raw[at : at + 2], "little", signed=True) for at in range(0, len(raw), 2)]
+
+
+def shown(*values: int) -> str:
+    """Return what grpcurl takes for these integers."""
+    return base64.b64encode(b"".join(value.to_bytes(2, "little", signed=True) for value in values)).decode()
+
+
+def test_an_array_is_made_written_read_grown_and_removed(server: Server, made: dict[str, Any]) -> None:
+    name = f"{RUN}/arrays/sweep/iq"
+    new = {"shape": [4, 3], "data_type": "int16", "chunk_shape": [2, 2], "dimension_names": ["shot", "point"]}
+    created = call(server, array("CreateArray"), {"parent": RUN, "array_id": "sweep/iq", "array": new})
+    assert created["shape"] == ["4", "3"]
+    assert json.loads(created["zarr_metadata"])["data_type"] == "int16"
+    everything = {"name": name, "data": shown(*range(12))}
+    assert call(server, array("WriteArrayRegion"), everything) == {"chunks_written": "4"}
+    ends = {"axes": [{"slice": {"start": "1", "step": "2"}}, {"index": "-1"}]}
+    patch = {"name": name, "selection": ends, "data": shown(-7)}
+    assert call(server, array("WriteArrayRegion"), patch) == {"chunks_written": "2"}
+    region = call(server, array("ReadArrayRegion"), {"name": name, "selection": {"axes": [{"slice": {"step": "-1"}}]}})
+    assert region["result_shape"] == ["4", "3"]
+    assert numbers(region["data"]) == [9, 10, -7, 6, 7, 8, 3, 4, -7, 0, 1, 2]
+    assert numbers(call(server, array("ReadArray"), {"name": name})["data"])[:3] == [0, 1, 2]  # one message
+
+    rows = {"name": name, "expected_rows": "4", "data": shown(90, 91, 92), "request_id": "a-row"}
+    for _ in range(2):
+        answer = call(server, array("AppendArray"), rows)
+        assert (answer["first_row"], answer["visible_rows"]) == ("4", "5")
+    found = call(server, array("GetArray"), {"name": name})
+    assert (found["shape"], found["uid"]) == (["5", "3"], created["uid"])
+    polled = call(server, array("PollArray"), {"name": name, "etag": created["etag"], "wait": "10s"})
+    assert polled["array"]["etag"] == found["etag"]
+
+    listed = call(server, array("ListArrayChunks"), {"name": name})["chunks"]
+    assert [chunk.get("index") for chunk in listed] == [
+        [str(row), str(column)] for row in range(3) for column in range(2)
+    ]
+    chunk = call(server, array("ReadArrayChunk"), {"name": name, "index": ["1", "0"]})
+    assert chunk["chunk_etag"] == listed[2]["chunk_etag"]
+    again = {"name": name, "index": ["0", "1"], "data": chunk["data"], "if_chunk_etag": listed[1]["chunk_etag"]}
+    assert call(server, array("WriteArrayChunk"), again)["chunk_etag"] != listed[1]["chunk_etag"]
+
+    resized = call(server, array("ResizeArray"), {"name": name, "shape": ["2", "3"]})
+    update = {"array": {"name": name, "etag": resized["etag"], "attributes": {"fields": {"unit": "V"}}}}
+    assert call(server, array("UpdateArray"), update)["attributes"] == {"fields": {"unit": "V"}}
+    staged = {"parent": RUN, "array_id": "sweep/iq", "array": new, "staged": True}
+    uid = call(server, array("CreateArray"), staged)["uid"]
+    assert call(server, array("CommitArray"), {"name": name, "uid": uid})["uid"] == uid
+    assert [one["uid"] for one in call(server, array("ListArrays"), {"parent": RUN})["arrays"]] == [uid]
+    assert call(server, array("DeleteArray"), {"name": name}) == {}
+    assert refused(server, array("GetArray"), {"name": name})["code"] == 5
 
 
 def test_an_error_says_what_is_wrong_in_words_and_in_details(server: Server, made: dict[str, Any]) -> None:

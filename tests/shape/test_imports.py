@@ -8,7 +8,13 @@ from functools import cache
 import grimp
 import pytest
 
-CORE_MAY_IMPORT = {"measurand.wire.errors", "measurand.wire.documents"}
+CORE_MAY_IMPORT = {
+    "measurand.wire.errors",
+    "measurand.wire.documents",
+    "measurand.chunks.grid",
+    "measurand.chunks.selections",
+    "measurand.chunks.spec",
+}
 
 # Each package from outside, and the rooms or modules that may import it. A new package needs a line here, which is the
 # moment to ask whether it is needed at all.
@@ -18,11 +24,15 @@ OWNERS = {
     "bson": ("measurand.storage.documents.mongo",),
     "click": ("measurand.cli", "measurand.server"),
     "google": ("measurand.v1", "measurand.wire", "measurand.services", "measurand.server", "measurand.client"),
-    "google_crc32c": ("measurand.client", "measurand.server", "measurand.storage.blobs.checked"),
+    "google_crc32c": ("measurand.client", "measurand.chunks", "measurand.server", "measurand.storage.blobs.checked"),
     "grpc": ("measurand.v1", "measurand.services", "measurand.server", "measurand.client._transport"),
     "grpc_health": ("measurand.server",),
     "grpc_reflection": ("measurand.server",),
-    "numpy": ("measurand.client",),
+    "numcodecs": ("measurand.chunks",),
+    "numpy": (
+        *("measurand.client", "measurand.chunks", "measurand.server.elements"),
+        *("measurand.cli.plots", "measurand.cli.sampling"),
+    ),
     "opentelemetry": ("measurand.server.tracing",),
     "pandas": ("measurand.client",),
     "platformdirs": ("measurand.client", "measurand.cli", "measurand.server"),
@@ -32,6 +42,8 @@ OWNERS = {
     "pymongo": ("measurand.storage.documents.mongo",),
     "re2": ("measurand.server",),
     "rich": ("measurand.cli", "measurand.client"),
+    "xarray": ("measurand.client",),
+    "zarr": ("measurand.client",),
 }
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
 
+import numpy as np
+
 from measurand.client import (
+    Array,
+    AsyncArray,
     AsyncCatalog,
     AsyncChange,
     AsyncClient,
@@ -16,6 +21,7 @@ from measurand.client import (
     Catalog,
     Change,
     Client,
+    DataFile,
     Dataset,
     DownloadResult,
     File,
@@ -40,6 +46,11 @@ def blocking(client: Client, run: Dataset) -> None:
     assert_type(client.catalogs(), list[Catalog])
 
     assert_type(lab.create("qubit T1", {"temperature": 0.012}, tags=["t1"]), Dataset)
+    assert_type(lab.save(DataFile("rabi", {"f": 5.1e9})), Dataset)
+    assert_type(lab.save_in_background(DataFile("rabi")), Future[Dataset])
+    with lab.background() as work:
+        assert_type(work.save(DataFile("rabi")), Future[Dataset])
+        assert_type(work.submit(len, "abc"), Future[int])
     assert_type(lab.get("id"), Dataset)
     assert_type(lab.find("tags:t1", order_by="-created", limit=100), Found)
     assert_type(lab.count("tags:t1"), int)
@@ -50,6 +61,8 @@ def blocking(client: Client, run: Dataset) -> None:
         assert_type(change.dataset, Dataset)
 
     assert_type(run.id, str)
+    assert_type(run.plain_url, str)
+    assert_type(run.publish(), str)
     assert_type(run.title, str)
     assert_type(run.kind, str)
     assert_type(run.tags, tuple[str, ...])
@@ -77,11 +90,47 @@ def blocking(client: Client, run: Dataset) -> None:
         assert_type(writing.write(b""), int)
 
 
+def arrays(run: Dataset) -> None:
+    iq = run["iq"]
+    assert_type(iq, Array)
+    run["iq"] = [1.0, 2.0]
+    iq[1:, ::2] = 0
+    assert_type(run.write_array("iq", [1.0], dims=("t",), codec="none"), Array)
+    assert_type(run.create_array("live", (0, 1024), "u2", chunks=(64, None)), Array)
+    assert_type(run.arrays(), list[Array])
+    assert_type("iq" in run, bool)
+    assert_type(list(run), list[str])
+    assert_type(run.load({"iq": slice(3)}), dict[str, Any])
+    assert_type(iq.shape, tuple[int, ...])
+    assert_type(iq.dtype, np.dtype[Any])
+    assert_type(iq.dims, tuple[str | None, ...])
+    assert_type(iq.attrs, dict[str, Any])
+    assert_type(iq.written, np.ndarray[Any, Any])
+    assert_type(iq.missing(), list[tuple[slice, ...]])
+    assert_type(iq.append([1.0]), int)
+    assert_type(iq.refresh(), Array)
+    assert_type(len(iq), int)
+
+
+async def awaited_arrays(run: AsyncDataset) -> None:
+    iq = await run["iq"]
+    assert_type(iq, AsyncArray)
+    assert_type(await run.write_array("iq", [1.0]), AsyncArray)
+    assert_type(await run.arrays(), list[AsyncArray])
+    assert_type([name async for name in run], list[str])
+    assert_type(await iq.written, np.ndarray[Any, Any])
+    assert_type(await iq.append([1.0]), int)
+
+
 async def awaited(client: AsyncClient, run: AsyncDataset) -> None:
     async with AsyncClient("memory:") as entered:
         assert_type(entered, AsyncClient)
     lab = await client.create_catalog("lab")
     assert_type(lab, AsyncCatalog)
+    assert_type(await lab.save(DataFile("rabi")), AsyncDataset)
+    assert_type(lab.save_in_background(DataFile("rabi")), Future[AsyncDataset])
+    async with lab.background() as work:
+        assert_type(work.save(DataFile("rabi")), Future[AsyncDataset])
     assert_type(await lab.create("qubit T1"), AsyncDataset)
     assert_type(lab.find("tags:t1"), AsyncFound)
     assert_type([each async for each in lab.find()], list[AsyncDataset])

@@ -67,24 +67,29 @@ def edit(
 @common
 @pass_session
 def rm(session: Session, places: tuple[Place, ...], *, purge: bool) -> None:
-    """Delete datasets, or files of datasets. Datasets can be undeleted for some time; files cannot."""
+    """Delete datasets, or files or arrays of them. Datasets can be undeleted for some time; the others cannot."""
     for place in places:
         if not place.dataset:
             raise click.UsageError(f"{place} is a catalog; delete it with `measurand catalog rm {place}`")
         if place.path is not None and (place.is_folder or purge):
             raise click.UsageError(f"{place}: name one file, without --purge" if purge else f"{place}: name one file")
+        if place.array is not None and (place.is_group or purge):
+            raise click.UsageError(f"{place}: name one array, without --purge" if purge else f"{place}: name one array")
     with session.connect() as client:
         for place in places:
             dataset = client.catalog(place.catalog).get(place.dataset, show_deleted=True)
             if place.path is not None:
                 dataset.delete_file(place.path)
+            elif place.array is not None:
+                dataset.delete_array(place.array)
             elif purge:
                 dataset.purge(force=True)
             else:
                 dataset.delete()
+            is_gone = purge or place.path is not None or place.array is not None
             if session.as_json:
-                print_json({"deleted": str(place), "purge_time": None if purge or place.path else dataset.purge_time})
-            elif purge or place.path:
+                print_json({"deleted": str(place), "purge_time": None if is_gone else dataset.purge_time})
+            elif is_gone:
                 session.remark(f"{place} is gone")
             else:
                 session.remark(f"{place} is deleted; bring it back with `measurand undelete {place}`")

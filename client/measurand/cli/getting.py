@@ -1,4 +1,4 @@
-"""`get`: files and folders out of a dataset."""
+"""`get`: files, folders and arrays out of a dataset."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from measurand.cli.array_output import FORMS, get_arrays
 from measurand.cli.output import counted, facts_of_file, print_json
 from measurand.cli.places import PLACE, Place
 from measurand.cli.progress import bar
@@ -16,23 +17,31 @@ from measurand.cli.status import Failure
 __all__ = ["get"]
 
 
-@click.command(short_help="Fetch files of a dataset, verified.")
-@click.argument("place", metavar="CATALOG/DATASET[/files/PATH]", type=PLACE)
+@click.command(short_help="Fetch files or arrays of a dataset, verified.")
+@click.argument("place", metavar="CATALOG/DATASET[/files/PATH | /arrays/NAME]", type=PLACE)
 @click.option("-o", "--output", metavar="DEST", type=click.Path(allow_dash=True, path_type=Path),
               help="Where to; - is standard output [a name like the source's, here].")  # fmt: skip
 @common
 @pass_session
 def get(session: Session, place: Place, output: Path | None) -> None:
-    """Fetch all files of a dataset, a folder (PATH ends in /) or one file, and verify them.
+    """Fetch all files of a dataset, a folder (PATH ends in /) or one file, and verify them; or arrays.
 
-    What is there already with the same size and time is left out; after a cut, run it again.
+    Of files, what is there already with the same size and time is left out; after a cut, run it again.
+
+    An array is written as .npy, .csv, .npz or .zarr, as DEST is called; many, such as all those of a dataset, as .zarr,
+    .npz or .csv. DEST appears whole, in the place of what was there.
 
     \b
     measurand get lab/run-17 -o out
     measurand get lab/run-17/files/trace.csv -o - | head
+    measurand get lab/run-17/arrays/iq -o iq.npy
+    measurand get lab/run-17 -o run-17.zarr
     """  # noqa: D301  # click reads the \b
     if not place.dataset:
         raise click.UsageError(f"{place} names no dataset; write CATALOG/DATASET")
+    if place.array is not None or (place.path is None and output is not None and output.suffix.lower() in FORMS):
+        get_arrays(session, place, output)
+        return
     to_stdout = output is not None and str(output) == "-"
     if place.path is None or place.is_folder:
         if to_stdout:
@@ -53,6 +62,7 @@ def get_folder(session: Session, place: Place, target: Path) -> None:
         dataset = client.catalog(place.catalog).get(place.dataset)
         with bar(session, str(place)) as progress:
             result = dataset.download_dir(target, place.path or "", missing="report", progress=progress)
+        arrays = dataset.arrays() if place.path is None else []
     if session.as_json:
         files = [facts_of_file(file) for file in result.files]
         skipped, failed = list(result.skipped), dict(result.failed)
@@ -62,6 +72,10 @@ def get_folder(session: Session, place: Place, target: Path) -> None:
         raise Failure(f"{counted(len(result.failed))} not fetched, such as {path}: {text}")
     there = f", {len(result.skipped)} were there already" if result.skipped else ""
     say(session, f"{target}  {counted(len(result.files))}, {size_text(result.size)}{there}")
+    if arrays:
+        session.remark(
+            f"{counted(len(arrays), 'array')} besides; fetch with `measurand get {place} -o {place.dataset}.zarr`"
+        )
 
 
 def get_file(session: Session, place: Place, path: str, output: Path | None) -> None:

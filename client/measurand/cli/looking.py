@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from measurand.cli.output import facts_of_dataset, facts_of_file, print_facts, print_table
+from measurand.cli.array_looking import rows_of_arrays, show_array, stored_facts
+from measurand.cli.output import facts_of_array, facts_of_dataset, facts_of_file, print_facts, print_json, print_table
 from measurand.cli.places import CATALOG, DATASET, PLACE, Place
 from measurand.cli.session import Session, common, pass_session
 
@@ -18,23 +20,24 @@ __all__ = ["find", "history", "ls", "show"]
 CATALOG_COLUMNS = ("id", "title", "created")
 DATASET_COLUMNS = ("id", "title", "kind", "tags", "files", "bytes", "created")
 FILE_COLUMNS = ("path", "size", "created")
+ARRAY_COLUMNS = ("path", "shape", "dtype", "size", "created")
 PAGE = 100
 
 
-@click.command(short_help="List catalogs, datasets or files.")
+@click.command(short_help="List catalogs, datasets, or files and arrays.")
 @click.argument("place", type=PLACE, required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="Show so many datasets.")
 @click.option("--all", "show_deleted", is_flag=True, help="Also what is deleted and can be undeleted.")
 @common
 @pass_session
 def ls(session: Session, place: Place | None, limit: int, *, show_deleted: bool) -> None:
-    """List catalogs, the datasets of a catalog, newest first, or the files of a dataset."""
+    """List catalogs, the datasets of a catalog, newest first, or the files and arrays of a dataset."""
     with session.connect() as client:
         if place is None:
             found = client.catalogs(show_deleted=show_deleted)
             print_table(session, [facts_of_catalog(catalog) for catalog in found], CATALOG_COLUMNS)
         elif place.dataset:
-            list_files(session, client, place)
+            list_contents(session, client, place)
         else:
             list_datasets(session, client, place, "", "-created", limit, show_deleted=show_deleted)
 
@@ -111,19 +114,34 @@ def value_at(metadata: dict[str, Any], key: str) -> object:
     return found
 
 
-def list_files(session: Session, client: Client, place: Place) -> None:
+def list_contents(session: Session, client: Client, place: Place) -> None:
     dataset = client.catalog(place.catalog).get(place.dataset, fields=["title"])
-    files = dataset.files(place.path or "")
-    print_table(session, [facts_of_file(file) for file in files], FILE_COLUMNS)
+    files = [facts_of_file(file) for file in dataset.files(place.path or "")] if place.array is None else []
+    arrays = rows_of_arrays(dataset, place.array or "") if place.path is None else []
+    if not session.as_json:
+        for row in arrays:
+            row["shape"] = tuple_text(row["shape"])
+    print_table(session, [*arrays, *files], ARRAY_COLUMNS if arrays else FILE_COLUMNS)
 
 
-@click.command()
+@click.command(short_help="Show all that is known about something.")
 @click.argument("place", type=PLACE)
 @click.option("--revision", metavar="N", type=click.IntRange(min=1), help="The dataset as that revision left it.")
+@click.option("--plot", metavar="[FILE.png]", is_flag=False, flag_value="", help="Draw an array, here or as a PNG.")
 @common
 @pass_session
-def show(session: Session, place: Place, revision: int | None) -> None:
-    """Show all that is known about a catalog, a dataset or a file."""
+def show(session: Session, place: Place, revision: int | None, plot: str | None) -> None:
+    """Show all that is known about a catalog, a dataset, a file or an array, and some elements of an array.
+
+    A picture has the last two axes of an array, in the middle of the others. Only some chunks are read for it.
+
+    \b
+    measurand show lab/run-17/arrays/iq --plot
+    """  # noqa: D301  # click reads the \b
+    if plot is not None and (not place.array or place.is_group):
+        raise click.UsageError("--plot draws one array; write CATALOG/DATASET/arrays/NAME, and --plot behind it")
+    if plot and not plot.lower().endswith(".png"):
+        raise click.UsageError(f"--plot writes a PNG; {plot} is called otherwise")
     with session.connect() as client:
         catalog = client.catalog(place.catalog)
         if not place.dataset:
@@ -133,8 +151,27 @@ def show(session: Session, place: Place, revision: int | None) -> None:
         if place.path:
             print_facts(session, facts_of_file(dataset.stat(place.path)))
             return
+        if place.array and not place.is_group:
+            show_array(session, dataset.array(place.array), plot)
+            return
         facts = facts_of_dataset(dataset if revision is None else dataset.at(revision))
+        has_arrays = revision is None and dataset.deleted is None
+        found = dataset.arrays(place.array or "") if has_arrays else []
+        # What the store has of each is asked for one by one.
+        arrays = [stored_facts(array) if len(found) <= PAGE else facts_of_array(array) for array in found]
+        if session.as_json:
+            print_json({**facts, "arrays": arrays})
+            return
         print_facts(session, facts)
+        if arrays:
+            click.echo()
+            rows = [{**row, "shape": tuple_text(row["shape"]), "chunks": tuple_text(row["chunks"])} for row in arrays]
+            print_table(session, rows, ["array", "shape", "dtype", "chunks", "size", "stored", "ratio"])
+
+
+def tuple_text(lengths: Sequence[int]) -> str:
+    """Return a shape as Python writes it."""
+    return str(tuple(lengths))
 
 
 @click.command()

@@ -12,7 +12,16 @@ import click
 
 from measurand.cli.session import Session
 
-__all__ = ["cell", "counted", "facts_of_dataset", "facts_of_file", "print_facts", "print_json", "print_table"]
+__all__ = [
+    "cell",
+    "counted",
+    "facts_of_array",
+    "facts_of_dataset",
+    "facts_of_file",
+    "print_facts",
+    "print_json",
+    "print_table",
+]
 
 
 def print_json(value: object) -> None:
@@ -50,7 +59,7 @@ def print_table(session: Session, rows: Sequence[Mapping[str, Any]], columns: Se
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-NUMBERS = frozenset({"size", "files", "bytes", "revision", "generation", "datasets"})
+NUMBERS = frozenset({"size", "stored", "ratio", "files", "bytes", "revision", "generation", "datasets"})
 
 
 def print_facts(session: Session, facts: Mapping[str, Any]) -> None:
@@ -89,7 +98,7 @@ def cell(value: Any, column: str = "") -> str:
     """Return a value as it is shown in a table."""
     if value is None:
         return ""
-    if column in ("size", "bytes"):
+    if column in ("size", "stored", "bytes"):
         from measurand.client.display import bytes_text
 
         return bytes_text(value)
@@ -105,9 +114,9 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
-def counted(files: int) -> str:
-    """Return a number of files in words."""
-    return "1 file" if files == 1 else f"{files} files"
+def counted(number: int, what: str = "file") -> str:
+    """Return a number of files, or of something else, in words."""
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def facts_of_dataset(dataset: Any) -> dict[str, Any]:
@@ -150,4 +159,23 @@ def facts_of_file(file: Any) -> dict[str, Any]:
         "created": file.created,
         "creator": file.creator,
         "is_superseded": file.is_superseded,
+    }
+
+
+def facts_of_array(array: Any) -> dict[str, Any]:
+    """Return what the handle of an array knows; attributes as Extended JSON."""
+    from measurand.client.values import to_text
+
+    return {
+        "array": array.name,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "chunks": list(array.chunks),
+        "dims": list(array.dims) if any(array.dims) else [],
+        "size": array.nbytes,
+        "growing": array.growing or None,
+        "etag": array.etag,
+        "created": array.created,
+        "updated": array.updated,
+        "attrs": json.loads(to_text(array.attrs)),
     }

@@ -1,4 +1,7 @@
-"""Places as they are typed: CATALOG, CATALOG/DATASET, CATALOG/DATASET/files/PATH; resource names do as well."""
+"""Places as they are typed: CATALOG, CATALOG/DATASET, what is in a dataset behind /files/ or /arrays/.
+
+Resource names do as well.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +25,31 @@ class Place:
     dataset : str
         The dataset's id; empty: the catalog itself is meant.
     path : str, optional
-        A path in the dataset, a folder if it ends in `/`; empty: all its files. None: the dataset itself is meant.
+        A path in the dataset, a folder if it ends in `/`; empty: all its files. None: no file is meant.
+    array : str, optional
+        An array, or a group of them if it ends in `/`; empty: all of them. None: no array is meant.
     """
 
     catalog: str
     dataset: str = ""
     path: str | None = None
+    array: str | None = None
 
     def __str__(self) -> str:
         text = f"{self.catalog}/{self.dataset}" if self.dataset else self.catalog
+        if self.array is not None:
+            return f"{text}/arrays/{self.array}"
         return text if self.path is None else f"{text}/files/{self.path}"
 
     @property
     def is_folder(self) -> bool:
         """Whether many files are meant."""
         return self.path is not None and (self.path == "" or self.path.endswith("/"))
+
+    @property
+    def is_group(self) -> bool:
+        """Whether many arrays are meant."""
+        return self.array is not None and (self.array == "" or self.array.endswith("/"))
 
 
 def parse_place(text: str) -> Place:
@@ -47,14 +60,18 @@ def parse_place(text: str) -> Place:
         if parts[1] != "datasets" or len(parts) < 3:
             raise ValueError(f"{text!r} is no place; write CATALOG/DATASET")
         parts = [parts[0], *parts[2:]]
-    catalog, dataset, path = parts[0], parts[1] if len(parts) > 1 else "", None
+    catalog, dataset = parts[0], parts[1] if len(parts) > 1 else ""
+    inside: dict[str, str] = {}
     if len(parts) > 2 and parts[2:] != [""]:
-        if parts[2] != "files":
-            raise ValueError(f"{text!r} is no place; write CATALOG/DATASET/files/PATH for a file")
-        path = "/".join(parts[3:])
-    if not catalog or (path is not None and not dataset):
+        if parts[2] not in INSIDE:
+            raise ValueError(f"{text!r} is no place; write CATALOG/DATASET/files/PATH or CATALOG/DATASET/arrays/NAME")
+        inside[INSIDE[parts[2]]] = "/".join(parts[3:])
+    if not catalog or (inside and not dataset):
         raise ValueError(f"{text!r} names no catalog or no dataset; write CATALOG/DATASET")
-    return Place(catalog, dataset, path)
+    return Place(catalog, dataset, **inside)
+
+
+INSIDE = {"files": "path", "arrays": "array"}
 
 
 class PlaceType(click.ParamType[Place]):
@@ -85,8 +102,8 @@ class PlaceType(click.ParamType[Place]):
             self.fail(f"{value!r} names no dataset; write CATALOG/DATASET", param, ctx)
         if place.dataset and not self.allows_dataset:
             self.fail(f"{value!r} names a dataset; write the catalog only", param, ctx)
-        if place.path is not None and not self.allows_path:
-            self.fail(f"{value!r} names files; write CATALOG/DATASET only", param, ctx)
+        if (place.path is not None or place.array is not None) and not self.allows_path:
+            self.fail(f"{value!r} names what is in a dataset; write CATALOG/DATASET only", param, ctx)
         return place
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

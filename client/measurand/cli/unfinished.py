@@ -29,14 +29,25 @@ class Unfinished:
 
     @classmethod
     def of(
-        cls, server: str, catalog: str, title: str, sources: Iterable[Path], folder: Path | None = None
+        cls,
+        server: str,
+        catalog: str,
+        title: str,
+        sources: Iterable[Path],
+        folder: Path | None = None,
+        *,
+        unchanged: Iterable[Path] = (),
     ) -> Unfinished:
-        """Return the note for putting these sources into a catalog of a server; it need not exist."""
+        """Return the note for putting these sources into a catalog of a server; it need not exist.
+
+        Sources that were `unchanged` then and are not now have another note.
+        """
         if folder is None:
             from platformdirs import user_state_path
 
             folder = user_state_path("measurand") / "puts"
-        facts = json.dumps([server, catalog, title, *(str(source.absolute()) for source in sources)])
+        times = [source.stat().st_mtime_ns for source in unchanged]
+        facts = json.dumps([server, catalog, title, *(str(source.absolute()) for source in sources), *times])
         return cls(folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.txt")
 
     def read(self) -> str:

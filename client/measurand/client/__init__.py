@@ -1,29 +1,37 @@
 """The Python client of measurand: `Client`, and `AsyncClient` with the same names, awaited."""
 
 from measurand.client import errors
+from measurand.client._async.arrays import AsyncArray
 from measurand.client._async.catalogs import AsyncCatalog
 from measurand.client._async.client import AsyncClient
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.found import AsyncFound
 from measurand.client._async.watching import AsyncChange
+from measurand.client._sync.arrays import Array
 from measurand.client._sync.catalogs import Catalog
 from measurand.client._sync.client import Client
 from measurand.client._sync.datasets import Dataset
 from measurand.client._sync.found import Found
 from measurand.client._sync.watching import Change
 from measurand.client._version import __version__
+from measurand.client.background import Background
+from measurand.client.data_files import DataFile
 from measurand.client.results import DownloadResult, File, FileLocation, NewDataset, Revision, UploadResult
 from measurand.wire.documents import SmallArray, Timestamp
 
 __all__ = [
+    "Array",
+    "AsyncArray",
     "AsyncCatalog",
     "AsyncChange",
     "AsyncClient",
     "AsyncDataset",
     "AsyncFound",
+    "Background",
     "Catalog",
     "Change",
     "Client",
+    "DataFile",
     "Dataset",
     "DownloadResult",
     "File",

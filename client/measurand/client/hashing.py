@@ -16,13 +16,13 @@ Digest = blake3
 """A BLAKE3 of bytes that come one after the other: `update`, `hexdigest`."""
 
 
-def crc32c(data: Bytes) -> int:
-    """Return the CRC-32C (Castagnoli) of the bytes."""
+def crc32c(data: Bytes, before: int = 0) -> int:
+    """Return the CRC-32C (Castagnoli) of the bytes, or of these behind others that have the one `before`."""
     if not isinstance(data, bytes):
         # The C function refuses memoryviews; numpy gives it one in another dress, and without numpy it costs a copy.
         numpy = sys.modules.get("numpy")
         data = numpy.frombuffer(data, "u1") if numpy is not None else bytes(data)
-    return int(google_crc32c.value(data))
+    return int(google_crc32c.extend(before, data))
 
 
 def digest(data: Bytes) -> str:

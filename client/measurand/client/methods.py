@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
+from measurand.v1 import arrays_pb2 as arrays
 from measurand.v1 import catalogs_pb2 as catalogs
 from measurand.v1 import datasets_pb2 as datasets
 from measurand.v1 import files_pb2 as files
@@ -70,6 +71,7 @@ def _bulk_down(name: str, request: type[Q], response: type[R], kind: Class = Cla
 
 _CHANGE, _STREAM = Class.CHANGE, Class.STREAM
 _SERVER, _CATALOGS, _DATASETS, _FILES = "ServerService", "CatalogService", "DatasetService", "FileService"
+_ARRAYS = "ArrayService"
 
 GET_CAPABILITIES = _plain(f"{_SERVER}/GetCapabilities", server.GetCapabilitiesRequest, server.Capabilities)
 KEEP_OPEN = _plain(f"{_SERVER}/KeepOpen", server.KeepOpenRequest, server.KeepOpenResponse, _STREAM)
@@ -82,6 +84,7 @@ DELETE_CATALOG = _plain(f"{_CATALOGS}/DeleteCatalog", catalogs.DeleteCatalogRequ
 UNDELETE_CATALOG = _plain(f"{_CATALOGS}/UndeleteCatalog", catalogs.UndeleteCatalogRequest, catalogs.Catalog, _CHANGE)
 
 CREATE_DATASET = _plain(f"{_DATASETS}/CreateDataset", datasets.CreateDatasetRequest, datasets.Dataset, _CHANGE)
+COMMIT_DATASET = _plain(f"{_DATASETS}/CommitDataset", datasets.CommitDatasetRequest, datasets.Dataset, _CHANGE)
 BATCH_CREATE_DATASETS = _plain(
     f"{_DATASETS}/BatchCreateDatasets",
     datasets.BatchCreateDatasetsRequest,
@@ -95,6 +98,10 @@ BATCH_GET_DATASETS = _plain(
 LIST_DATASETS = _plain(f"{_DATASETS}/ListDatasets", datasets.ListDatasetsRequest, datasets.ListDatasetsResponse)
 COUNT_DATASETS = _plain(f"{_DATASETS}/CountDatasets", datasets.CountDatasetsRequest, datasets.CountDatasetsResponse)
 UPDATE_DATASET = _plain(f"{_DATASETS}/UpdateDataset", datasets.UpdateDatasetRequest, datasets.Dataset, _CHANGE)
+SEAL_DATASET = _plain(f"{_DATASETS}/SealDataset", datasets.SealDatasetRequest, datasets.Dataset, _CHANGE)
+PUBLISH_DATASET = _plain(
+    f"{_DATASETS}/PublishDataset", datasets.PublishDatasetRequest, datasets.PublishDatasetResponse, _CHANGE
+)
 DELETE_DATASET = _plain(f"{_DATASETS}/DeleteDataset", datasets.DeleteDatasetRequest, datasets.Dataset, _CHANGE)
 UNDELETE_DATASET = _plain(f"{_DATASETS}/UndeleteDataset", datasets.UndeleteDatasetRequest, datasets.Dataset, _CHANGE)
 PURGE_DATASET = _plain(f"{_DATASETS}/PurgeDataset", datasets.PurgeDatasetRequest, Empty, _CHANGE)
@@ -124,3 +131,26 @@ DELETE_FILE = _plain(f"{_FILES}/DeleteFile", files.DeleteFileRequest, Empty, _CH
 READ_FILE = _bulk_down(f"{_FILES}/ReadFile", files.ReadFileRequest, files.ReadFileResponse)
 READ_FILE_CHUNK = _bulk_down(f"{_FILES}/ReadFileChunk", files.ReadFileChunkRequest, files.ReadFileResponse, Class.READ)
 READ_FILES = _bulk_down(f"{_FILES}/ReadFiles", files.ReadFilesRequest, files.ReadFilesResponse)
+
+CREATE_ARRAY = _plain(f"{_ARRAYS}/CreateArray", arrays.CreateArrayRequest, arrays.Array, _CHANGE)
+COMMIT_ARRAY = _plain(f"{_ARRAYS}/CommitArray", arrays.CommitArrayRequest, arrays.Array, _CHANGE)
+GET_ARRAY = _plain(f"{_ARRAYS}/GetArray", arrays.GetArrayRequest, arrays.Array)
+LIST_ARRAYS = _plain(f"{_ARRAYS}/ListArrays", arrays.ListArraysRequest, arrays.ListArraysResponse)
+UPDATE_ARRAY = _plain(f"{_ARRAYS}/UpdateArray", arrays.UpdateArrayRequest, arrays.Array, _CHANGE)
+RESIZE_ARRAY = _plain(f"{_ARRAYS}/ResizeArray", arrays.ResizeArrayRequest, arrays.Array, _CHANGE)
+DELETE_ARRAY = _plain(f"{_ARRAYS}/DeleteArray", arrays.DeleteArrayRequest, Empty, _CHANGE)
+WRITE_ARRAY_CHUNKS = _bulk_up(
+    f"{_ARRAYS}/WriteArrayChunks", arrays.WriteArrayChunksRequest, arrays.WriteArrayChunksResponse, _STREAM
+)
+WRITE_ARRAY_CHUNK = _bulk_up(
+    f"{_ARRAYS}/WriteArrayChunk", arrays.WriteArrayChunkRequest, arrays.WriteArrayChunkResponse
+)
+READ_ARRAY_CHUNKS = _bulk_down(
+    f"{_ARRAYS}/ReadArrayChunks", arrays.ReadArrayChunksRequest, arrays.ReadArrayChunksResponse
+)
+READ_ARRAY_CHUNK = _bulk_down(
+    f"{_ARRAYS}/ReadArrayChunk", arrays.ReadArrayChunkRequest, arrays.ReadArrayChunksResponse, Class.READ
+)
+LIST_ARRAY_CHUNKS = _plain(f"{_ARRAYS}/ListArrayChunks", arrays.ListArrayChunksRequest, arrays.ListArrayChunksResponse)
+WATCH_ARRAY = _plain(f"{_ARRAYS}/WatchArray", arrays.WatchArrayRequest, arrays.ArrayChange, _STREAM)
+POLL_ARRAY = _plain(f"{_ARRAYS}/PollArray", arrays.PollArrayRequest, arrays.ArrayChange)

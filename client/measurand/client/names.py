@@ -9,7 +9,7 @@ import uuid
 
 from measurand.wire.errors import NameInvalid
 
-__all__ = ["Ulids", "file_name", "last_part", "path_of", "request_id"]
+__all__ = ["Ulids", "array_name", "array_path", "checked_path", "file_name", "last_part", "path_of", "request_id"]
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -49,13 +49,30 @@ def last_part(name: str) -> str:
 
 def file_name(dataset: str, path: str) -> str:
     """Return the name of a file of a dataset. The server judges the path; only what UTF-8 cannot hold stops here."""
+    return f"{dataset}/files/{checked_path(path, 'file')}"
+
+
+def array_name(dataset: str, path: str) -> str:
+    """Return the resource name of an array of a dataset."""
+    return f"{dataset}/arrays/{checked_path(path, 'array')}"
+
+
+def checked_path(path: str, kind: str) -> str:
+    """Return the path of a file or the name of an array; only what no message can hold stops here."""
+    if not isinstance(path, str):
+        raise NameInvalid(f"the name of the {kind} is {path!r}; give a str", field="name", name=repr(path))
     try:
         path.encode()
     except UnicodeEncodeError:
         raise NameInvalid(
-            f"the file path {path!a} is no valid Unicode; rename the file", field="name", name=ascii(path)
+            f"the {kind} path {path!a} is no valid Unicode; rename the {kind}", field="name", name=ascii(path)
         ) from None
-    return f"{dataset}/files/{path}"
+    return path
+
+
+def array_path(name: str) -> str:
+    """Return an array's own name, from its resource name."""
+    return name.split("/arrays/", 1)[1]
 
 
 def path_of(name: str) -> str:

@@ -13,6 +13,7 @@ from measurand.client._async.calls import AsyncCalls
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.found import AsyncFound
 from measurand.client._async.listing import list_files
+from measurand.client._async.saving import AsyncCatalogSaving
 from measurand.client._async.watching import AsyncChange, open_watch
 from measurand.client.messages import dataset_message
 from measurand.client.projection import project
@@ -28,7 +29,7 @@ BATCH_BYTES = 4 << 20
 MOST_NAMES = 1000
 
 
-class AsyncCatalog:
+class AsyncCatalog(AsyncCatalogSaving):
     """Datasets that are kept together.
 
     Made by `create_catalog` and `catalog` of a client.

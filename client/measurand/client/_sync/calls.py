@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 from measurand.client import methods, names, retries
 from measurand.client._transport import threads
 from measurand.client.address import Address
+from measurand.client.background import Backgrounds
 from measurand.client.methods import Method
 from measurand.client.private import Notice, Private
 from measurand.v1 import server_pb2
@@ -39,6 +40,7 @@ class Calls:
         self.address = address
         self.deadlines = deadlines
         self.ulids = names.Ulids()
+        self.backgrounds = Backgrounds()
         self._transport: threads.Transport | None = None
         self._private: Private | None = None
         self._connecting = threads.Lock()
@@ -111,8 +113,14 @@ class Calls:
                 self._transport = self._join() if self.address.private else threads.Transport(self.address)
             return self._transport
 
+    @property
+    def reached(self) -> Address:
+        """Where another client reaches the same server, as long as this one is open."""
+        return self.address if self._transport is None else self._transport.address
+
     def close(self) -> None:
-        """Close the channel; a private server ends with its last client."""
+        """Close the channel when what goes on in the background is done; a private server ends with its last client."""
+        threads.in_thread(self.backgrounds.close)
         with self._connecting:
             self._is_closed = True
             transport, self._transport = self._transport, None

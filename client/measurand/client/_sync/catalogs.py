@@ -14,6 +14,7 @@ from measurand.client._sync.calls import Calls
 from measurand.client._sync.datasets import Dataset
 from measurand.client._sync.found import Found
 from measurand.client._sync.listing import list_files
+from measurand.client._sync.saving import CatalogSaving
 from measurand.client._sync.watching import Change, open_watch
 from measurand.client.messages import dataset_message
 from measurand.client.projection import project
@@ -29,7 +30,7 @@ BATCH_BYTES = 4 << 20
 MOST_NAMES = 1000
 
 
-class Catalog:
+class Catalog(CatalogSaving):
     """Datasets that are kept together.
 
     Made by `create_catalog` and `catalog` of a client.

@@ -10,10 +10,11 @@ from typing import Any
 from measurand.client import display, methods, names
 from measurand.client._sync.calls import Calls
 from measurand.client._sync.catalogs import Catalog
+from measurand.client._sync.datasets import Dataset
 from measurand.client.address import find_address
 from measurand.client.retries import Deadlines
-from measurand.v1 import catalogs_pb2, server_pb2
-from measurand.wire.errors import AlreadyExists
+from measurand.v1 import catalogs_pb2, datasets_pb2, server_pb2
+from measurand.wire.errors import AlreadyExists, NameInvalid
 
 __all__ = ["Client"]
 
@@ -97,6 +98,21 @@ class Client:
         """Return a catalog. NotFound: there is none of that id."""
         request = catalogs_pb2.GetCatalogRequest(name=f"catalogs/{id}")
         return Catalog(self._calls, self._calls.unary(methods.GET_CATALOG, request))
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the handle of a dataset without asking the server, which may be away: `refresh` fills it.
+
+        With it a stream that has a spool goes on where an earlier run of the program was, server or no server.
+
+        Parameters
+        ----------
+        name : str
+            `catalog/id`, or the resource name `catalogs/{catalog}/datasets/{id}`.
+        """
+        catalog, _, dataset = name.removeprefix("catalogs/").replace("/datasets/", "/").partition("/")
+        if not catalog or not dataset or "/" in dataset:
+            raise NameInvalid(f"{name!r} names no dataset; give catalog/id", field="name", name=name)
+        return Dataset(self._calls, datasets_pb2.Dataset(name=f"catalogs/{catalog}/datasets/{dataset}"))
 
     def catalogs(self, *, filter: str = "", show_deleted: bool = False) -> list[Catalog]:  # noqa: A002
         """Return the catalogs that the caller may see.

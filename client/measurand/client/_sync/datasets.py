@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal
@@ -11,8 +11,10 @@ from typing import Any, Literal
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from measurand.client import display, methods, names, values
+from measurand.client._sync.array_exchange import ArrayExchange
 from measurand.client._sync.calls import Calls
 from measurand.client._sync.dataset_files import DatasetFiles
+from measurand.client._sync.dataset_streams import DatasetStreams
 from measurand.client.messages import dataset_message
 from measurand.client.projection import project
 from measurand.client.results import Revision, time_of
@@ -30,7 +32,7 @@ class _Own(Enum):
     ETAG = "the handle's own etag"
 
 
-class Dataset(DatasetFiles):
+class Dataset(DatasetFiles, ArrayExchange, DatasetStreams):
     """One measurement, run or experiment, as it was when it was read; changes bring the handle up to date.
 
     Made by `create`, `get` and `find` of a catalog.
@@ -80,7 +82,7 @@ class Dataset(DatasetFiles):
 
     @property
     def state(self) -> str:
-        """`open` or `deleted`."""
+        """`open`, `sealed` (only its tags still change), `deleted` or `draft` (nobody finds it yet)."""
         return datasets_pb2.DatasetState.Name(self._message.state).removeprefix("DATASET_STATE_").lower()
 
     @property
@@ -135,8 +137,13 @@ class Dataset(DatasetFiles):
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes in its files; may lag by a minute."""
+        """Bytes in its files and arrays; may lag by a minute."""
         return self._message.stored_bytes
+
+    @property
+    def plain_url(self) -> str:
+        """Where its arrays lie as plain Zarr, for `zarr.open` and others without the server; empty: nowhere yet."""
+        return self._message.plain_url
 
     def update(
         self,
@@ -229,6 +236,60 @@ class Dataset(DatasetFiles):
         answer = self._calls.unary(methods.GET_DATASET_REVISION, request)
         return Dataset(self._calls, answer.dataset)
 
+    def seal(self, *, force: bool = False, if_match: str | None = None) -> None:
+        """Close it for good: its files, arrays and metadata change no more, its tags still may.
+
+        Its arrays are laid out as plain Zarr where the store can do so at once, see `plain_url`. Sealing again changes
+        nothing.
+
+        Parameters
+        ----------
+        force : bool
+            Abort the uploads to it that are open, and fence whoever appends to its arrays.
+        if_match : str, optional
+            Only if this is still the etag.
+
+        Raises
+        ------
+        ResourceInUse
+            RESOURCE_IN_USE: uploads or appends are open, and `force` is not set.
+        """
+        request = datasets_pb2.SealDatasetRequest(
+            name=self.name, etag=if_match or "", force=force, document_form=JSON, request_id=names.request_id()
+        )
+        self._take(self._calls.unary(methods.SEAL_DATASET, request))
+
+    def publish(self, progress: Callable[[int, int], None] | None = None) -> str:
+        """Lay the arrays of the sealed dataset out as plain Zarr objects in the store, all of them.
+
+        It may take long in a bucket; what is done is not done again, whoever calls.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Gets (chunks done, chunks in all) now and then.
+
+        Returns
+        -------
+        str
+            The URL of the Zarr group, which is `plain_url` from then on; empty: there are no arrays.
+
+        Raises
+        ------
+        FailedPrecondition
+            STATE_WRONG: it is not sealed.
+        FeatureDisabled
+            FEATURE_DISABLED: the store cannot hold what others read without the server.
+        """
+        request = datasets_pb2.PublishDatasetRequest(name=self.name)
+        while True:
+            answer = self._calls.unary(methods.PUBLISH_DATASET, request)
+            if progress is not None:
+                progress(answer.chunks_done, answer.chunks_total)
+            if answer.done:
+                self.refresh()
+                return answer.plain_url
+
     def delete(self, *, if_match: str | None = None) -> None:
         """Delete it: it is hidden at once, and `undelete` brings it back until `purge_time`."""
         request = datasets_pb2.DeleteDatasetRequest(
@@ -260,7 +321,7 @@ class Dataset(DatasetFiles):
 
     def __repr__(self) -> str:
         facts: dict[str, Any] = {"tags": list(self.tags), "metadata": self.metadata, "files": self.file_count or None}
-        if self.state == "deleted":
+        if self.state != "open":
             facts["state"] = self.state
         return display.line("Dataset", f"{self.catalog}/{self.id} {self.title!r} revision {self.revision}", facts)
 

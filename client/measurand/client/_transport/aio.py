@@ -12,13 +12,25 @@ import grpc.aio
 
 from measurand.client._transport import channels
 from measurand.client._transport.status import error_of, silent
-from measurand.client._transport.tasks import Behind, Lock, ahead, in_thread, parallel, sleep
+from measurand.client._transport.tasks import Behind, Bell, Beside, Lock, ahead, in_thread, parallel, result, sleep
 from measurand.client.address import Address
 from measurand.client.methods import Method
 from measurand.client.retries import SILENCE
 from measurand.wire.errors import MeasurandError, Unavailable
 
-__all__ = ["Behind", "Duplex", "Lock", "Transport", "ahead", "in_thread", "parallel", "sleep"]
+__all__ = [
+    "Behind",
+    "Bell",
+    "Beside",
+    "Duplex",
+    "Lock",
+    "Transport",
+    "ahead",
+    "in_thread",
+    "parallel",
+    "result",
+    "sleep",
+]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -68,9 +80,9 @@ class Transport:
         finally:
             call.cancel()
 
-    async def duplex(self, method: Method[Request, Response]) -> Duplex[Request, Response]:
-        """Open a call with a stream in each direction; `close` it in the end."""
-        return Duplex(self, self._callable(method, self._channel.stream_stream)(metadata=self._metadata))
+    async def duplex(self, method: Method[Request, Response], *, bell: Bell | None = None) -> Duplex[Request, Response]:
+        """Open a call with a stream in each direction; `close` it in the end. The bell rings when an answer is here."""
+        return Duplex(self, self._callable(method, self._channel.stream_stream)(metadata=self._metadata), bell)
 
     async def hold(self, method: Method[Request, Response], request: Request) -> None:
         """Open a call for as long as the transport lives; returns after its first answer."""
@@ -138,12 +150,13 @@ class Transport:
 class Duplex(Generic[Request, Response]):
     """A call with a stream in each direction. A task reads what the server says as soon as it says it."""
 
-    def __init__(self, transport: Transport, call: Any) -> None:
+    def __init__(self, transport: Transport, call: Any, bell: Bell | None) -> None:
         self._transport = transport
         self._call = call
         self._answers: deque[Response] = deque()
         self._error: MeasurandError | None = None
         self._is_over = False
+        self._bell = bell
         self._news = asyncio.Event()
         self._reader = asyncio.create_task(self._read_on())
 
@@ -183,6 +196,11 @@ class Duplex(Generic[Request, Response]):
         """Return an answer that is here already, or None."""
         return self._answers.popleft() if self._answers else None
 
+    @property
+    def has_news(self) -> bool:
+        """`receive` need not wait: for an answer, the end or an error."""
+        return bool(self._answers) or self._is_over
+
     async def finish(self) -> None:
         """Say that no more messages come."""
         try:
@@ -206,9 +224,14 @@ class Duplex(Generic[Request, Response]):
         try:
             while (response := await self._transport._read(self._call, patience=None)) is not None:  # noqa: SLF001
                 self._answers.append(response)
-                self._news.set()
+                self._tell()
         except MeasurandError as error:
             self._error = error
         finally:
             self._is_over = True
-            self._news.set()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        if self._bell is not None:
+            self._bell.ring()

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-__all__ = ["Behind", "Lock", "ahead", "in_thread", "parallel", "sleep"]
+__all__ = ["Behind", "Bell", "Beside", "Lock", "ahead", "in_thread", "parallel", "result", "sleep"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -110,3 +110,66 @@ class Behind:
         except BaseException:
             self._has_failed = True
             raise
+
+
+class Beside:
+    """Work that goes on beside the caller, until it is done or given up.
+
+    Parameters
+    ----------
+    work : callable
+        Sees to its own errors.
+    name : str
+        For whoever looks at what a program is doing.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        async def run() -> None:
+            await work()
+
+        self._task = asyncio.create_task(run(), name=name)
+
+    @property
+    def is_over(self) -> bool:
+        """It has come to its end."""
+        return self._task.done()
+
+    async def join(self, seconds: float | None = None) -> bool:
+        """Wait for its end; False: it did not come in that time."""
+        done, _ = await asyncio.wait([self._task], timeout=seconds)
+        return bool(done)
+
+    async def give_up(self) -> None:
+        """End it wherever it is."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class Bell:
+    """Tells all who wait that something has changed; what, they see for themselves."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        """How often it has rung: remember it before you look at what may change."""
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake all who wait."""
+        self.rings += 1
+        self._rung.set()
+        self._rung = asyncio.Event()
+
+    async def wait(self, rings: int, seconds: float | None = None) -> bool:
+        """Wait until it has rung more often than that; False: it did not in that time."""
+        if self.rings == rings:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._rung.wait()
+            except TimeoutError:
+                return False
+        return True
+
+
+async def result(future: Future[T]) -> T:
+    """Return what the future holds as soon as it does."""
+    return await asyncio.wrap_future(future)

@@ -16,13 +16,37 @@ import grpc
 
 from measurand.client._transport import channels
 from measurand.client._transport.status import error_of, silent
-from measurand.client._transport.workers import STEP, Behind, Lock, ahead, check_stop, in_thread, parallel, sleep
+from measurand.client._transport.workers import (
+    STEP,
+    Behind,
+    Bell,
+    Beside,
+    Lock,
+    ahead,
+    check_stop,
+    in_thread,
+    parallel,
+    result,
+    sleep,
+)
 from measurand.client.address import Address
 from measurand.client.methods import Method
 from measurand.client.retries import SILENCE
 from measurand.wire.errors import MeasurandError, Timeout, Unavailable
 
-__all__ = ["Behind", "Duplex", "Lock", "Transport", "ahead", "in_thread", "parallel", "sleep"]
+__all__ = [
+    "Behind",
+    "Bell",
+    "Beside",
+    "Duplex",
+    "Lock",
+    "Transport",
+    "ahead",
+    "in_thread",
+    "parallel",
+    "result",
+    "sleep",
+]
 
 T = TypeVar("T")
 Request = TypeVar("Request")
@@ -78,11 +102,11 @@ class Transport:
             watch.stop()
             call.cancel()
 
-    def duplex(self, method: Method[Request, Response]) -> Duplex[Request, Response]:
-        """Open a call with a stream in each direction; `close` it in the end."""
+    def duplex(self, method: Method[Request, Response], *, bell: Bell | None = None) -> Duplex[Request, Response]:
+        """Open a call with a stream in each direction; `close` it in the end. The bell rings when an answer is here."""
         outbox: Outbox[Request] = Outbox()
         call = self._callable(method, self._channel.stream_stream)(outbox, metadata=self._metadata)
-        return Duplex(self, call, outbox)
+        return Duplex(self, call, outbox, bell)
 
     def hold(self, method: Method[Request, Response], request: Request) -> None:
         """Open a call for as long as the transport lives; returns after its first answer."""
@@ -141,13 +165,14 @@ class Transport:
 class Duplex(Generic[Request, Response]):
     """A call with a stream in each direction. A thread reads what the server says as soon as it says it."""
 
-    def __init__(self, transport: Transport, call: Any, outbox: Outbox[Request]) -> None:
+    def __init__(self, transport: Transport, call: Any, outbox: Outbox[Request], bell: Bell | None) -> None:
         self._transport = transport
         self._call = call
         self._outbox = outbox
         self._answers: deque[Response] = deque()
         self._error: MeasurandError | None = None
         self._is_over = False
+        self._bell = bell
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read_on, name="measurand-answers", daemon=True)
         self._reader.start()
@@ -184,6 +209,11 @@ class Duplex(Generic[Request, Response]):
         """Return an answer that is here already, or None."""
         return self._answers.popleft() if self._answers else None
 
+    @property
+    def has_news(self) -> bool:
+        """`receive` need not wait: for an answer, the end or an error."""
+        return bool(self._answers) or self._is_over
+
     def finish(self) -> None:
         """Say that no more messages come."""
         self._outbox.close()
@@ -208,6 +238,7 @@ class Duplex(Generic[Request, Response]):
                 with self._news:
                     self._answers.append(response)
                     self._news.notify_all()
+                self._tell()
         except MeasurandError as failure:
             error = failure
         finally:
@@ -216,6 +247,11 @@ class Duplex(Generic[Request, Response]):
                 self._is_over = True
                 self._news.notify_all()
             self._outbox.close()
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._bell is not None:
+            self._bell.ring()
 
 
 class Outbox(Generic[T]):

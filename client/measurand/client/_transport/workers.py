@@ -17,7 +17,19 @@ from typing import Any, TypeVar
 
 from measurand.wire.errors import Cancelled
 
-__all__ = ["STEP", "Behind", "Lock", "ahead", "check_stop", "in_thread", "parallel", "sleep"]
+__all__ = [
+    "STEP",
+    "Behind",
+    "Bell",
+    "Beside",
+    "Lock",
+    "ahead",
+    "check_stop",
+    "in_thread",
+    "parallel",
+    "result",
+    "sleep",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -142,6 +154,76 @@ class Behind:
         except BaseException:
             self._has_failed = True
             raise
+
+
+class Beside:
+    """Work that goes on beside the caller, until it is done or given up.
+
+    Parameters
+    ----------
+    work : callable
+        Sees to its own errors.
+    name : str
+        For whoever looks at what a program is doing.
+    """
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._stop = threading.Event()
+
+        def run() -> None:
+            _stop.set(self._stop)  # the thread is this work's own
+            work()
+
+        self._thread = threading.Thread(target=run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """It has come to its end."""
+        return not self._thread.is_alive()
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait for its end; False: it did not come in that time."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while self._thread.is_alive():
+            left = STEP if end is None else end - time.monotonic()
+            if left <= 0:
+                return False
+            check_stop()
+            self._thread.join(min(left, STEP))
+        return True
+
+    def give_up(self) -> None:
+        """End it at its next wait; a call that it is in the middle of is not waited for."""
+        self._stop.set()
+        self._thread.join(10 * STEP)
+
+
+class Bell:
+    """Tells all who wait that something has changed; what, they see for themselves."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        """How often it has rung: remember it before you look at what may change."""
+        self._rung = threading.Condition()
+
+    def ring(self) -> None:
+        """Wake all who wait."""
+        with self._rung:
+            self.rings += 1
+            self._rung.notify_all()
+
+    def wait(self, rings: int, seconds: float | None = None) -> bool:
+        """Wait until it has rung more often than that; False: it did not in that time."""
+        end = None if seconds is None else time.monotonic() + seconds
+        with self._rung:
+            while self.rings == rings:
+                left = STEP if end is None else end - time.monotonic()
+                if left <= 0:
+                    return False
+                check_stop()
+                self._rung.wait(min(left, STEP))
+        return True
 
 
 def result(future: Future[T]) -> T:
