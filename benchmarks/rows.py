@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import components, datasets, product, starting
+from benchmarks import arrays, components, datasets, product, starting
 from benchmarks.data import GiB, KiB, MiB
 from benchmarks.harness import PRODUCT, Contender, Make, Row
 from benchmarks.peers import files, flight, minio, tiled
@@ -266,6 +266,96 @@ ROWS = (
         targets={PRODUCT: 100},
         is_long=True,
         needs=["mongod"],
+    ),
+    Row(
+        "array-write",
+        "the stack of images (60, 1065, 1030) of float32 whole, durable",
+        "GB/s",
+        (Contender(PRODUCT, arrays.write), Contender("tiled", arrays.write_tiled, every=5)),
+        targets={"tiled": 5.0},
+    ),
+    Row(
+        "array-read",
+        "the stack whole, into an array that is there",
+        "s",
+        (Contender(PRODUCT, arrays.read), Contender("tiled", arrays.read_tiled, every=5)),
+        smaller_is_better=True,
+        targets={PRODUCT: 1.0, "tiled": 5.0},
+    ),
+    Row(
+        "array-frame",
+        "one image of the stack, 4.4 MB; beside it as many bytes of a file through Arrow Flight",
+        "ms",
+        (
+            Contender(PRODUCT, arrays.read_frame),
+            Contender("flight", arrays.read_frame_flight),
+            Contender("tiled", arrays.read_frame_tiled, every=5),
+        ),
+        smaller_is_better=True,
+        targets={PRODUCT: 20, "tiled": 5.0},
+    ),
+    Row(
+        "array-get",
+        "256 MiB that nobody can compress, into an array that is there; beside it a file through Arrow Flight",
+        "GB/s",
+        (Contender(PRODUCT, arrays.read_plain, (SIZE,)), Contender("flight", flight.get, (SIZE, "disk"))),
+        targets={"flight": 0.8},
+    ),
+    Row(
+        "array-stream",
+        "200 raw detector frames of 2 MiB, 16 bits a pixel, compressed and durable, from one client",
+        "MB/s",
+        (Contender(PRODUCT, arrays.stream, (200,)), Contender("on S3", arrays.stream, (200, "s3"))),
+        targets={PRODUCT: 300},
+        needs=["s3"],
+    ),
+    Row(
+        "array-parallel",
+        "an array of 256 MiB filled plane by plane by 4 processes; beside it by one",
+        "MB/s",
+        (Contender(PRODUCT, arrays.fill, (4,)), Contender("one process", arrays.fill, (1,))),
+        rounds=3,
+    ),
+    Row(
+        "array-open",
+        "opening 1,000 arrays of 1 GiB that were never written, each",
+        "ms",
+        (Contender(PRODUCT, arrays.open_many, (1000,)),),
+        rounds=3,
+        smaller_is_better=True,
+    ),
+    Row(
+        "array-live",
+        "from the flush of a frame to its being seen by a watcher, 200 frames of 64 KiB a second, p95",
+        "ms",
+        (Contender(PRODUCT, arrays.live, (200.0, 10.0)),),
+        rounds=3,
+        smaller_is_better=True,
+        targets={PRODUCT: 200},
+    ),
+    Row(
+        "array-chunk",
+        "one chunk of a million; beside it of fewer",
+        "ms",
+        (
+            Contender(PRODUCT, arrays.chunk_among, (1_000_000,)),
+            Contender("of 1,000", arrays.chunk_among, (1000,)),
+            Contender("of 100,000", arrays.chunk_among, (100_000,)),
+        ),
+        rounds=3,
+        smaller_is_better=True,
+        targets={"of 1,000": 0.8, "of 100,000": 0.8},
+        is_long=True,
+    ),
+    Row(
+        "array-memory",
+        "most that the server holds, or the client more than before, while 10 GiB are streamed in and read back",
+        "MiB",
+        (Contender(PRODUCT, arrays.memory, (10 * GiB,)),),
+        rounds=1,
+        smaller_is_better=True,
+        targets={PRODUCT: 400},
+        is_long=True,
     ),
     Row(
         "memory",
