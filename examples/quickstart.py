@@ -60,7 +60,7 @@ def play(client: Client, taken: Path, back: Path) -> None:
     """Stream everything in, find some of it, read all of it back."""
     lab = client.create_catalog("lab")
 
-    with stage("streaming detector runs in", of=taken / "frames"):
+    with stage("streaming detector runs in, frame by frame", of=taken / "frames"):
         for number, path in enumerate(sorted((taken / "frames").iterdir())):
             run = lab.create(
                 f"powder diffraction, run {number}",
@@ -68,11 +68,13 @@ def play(client: Client, taken: Path, back: Path) -> None:
                 kind="run",
                 tags=["detector", "powder"],
             )
-            run.upload(path)
+            with run.stream_array("frames", frame_shape=FRAME, dtype="u2", dims=("frame", "y", "x")) as frames:
+                for frame in np.load(path, mmap_mode="r"):
+                    frames.write(frame)
 
-    with stage(f"streaming {STRAIN_SECONDS} s of strain at {STRAIN_RATE} Hz in", of=taken / "strain"):
+    with stage(f"writing {STRAIN_SECONDS} s of strain at {STRAIN_RATE} Hz", of=taken / "strain"):
         strain = lab.create("strain, H1", {"rate": STRAIN_RATE, "injected": "chirp"}, kind="series", tags=["strain"])
-        strain.upload(taken / "strain/h1.npy")
+        strain["h1"] = np.load(taken / "strain/h1.npy")
 
     with stage(f"streaming a folder of {SMALL_FILES} small files in", of=taken / "cryostat"):
         cryostat = lab.create("cryostat, one night", {"fridge": "BF4"}, kind="log", tags=["slow-control"])
@@ -82,21 +84,21 @@ def play(client: Client, taken: Path, back: Path) -> None:
     with stage(f"finding: {question}"):
         found = list(lab.find(question, order_by="-metadata.temperature"))
     for run in found:
-        print(f"            {run.title}: {run.metadata['temperature']} K, {[file.path for file in run.files()]}")
+        print(f"            {run.title}: {run.metadata['temperature']} K, {run.arrays()}")
     if [run.metadata["temperature"] for run in found] != [99.2, 4.2]:
         raise SystemExit("the search did not find the two cold runs")
 
-    with stage("reading one frame out of the middle of a run"), found[0].open("run-1.npy", "rb") as file:
-        version = np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        file.seek(file.tell() + shape[0] // 2 * dtype.itemsize * FRAME[0] * FRAME[1])
-        frame = np.frombuffer(file.read(dtype.itemsize * FRAME[0] * FRAME[1]), dtype).reshape(FRAME)
-    print(f"            frame {shape[0] // 2} of {shape[0]} (npy {version[0]}.{version[1]}): {frame.sum():,} photons")
+    stored = found[0]["frames"]
+    with stage("reading every fourth pixel of one frame out of the middle of a run"):
+        frame = stored[len(stored) // 2, ::4, ::4]
+    print(f"            frame {len(stored) // 2} of {len(stored)}: {frame.sum():,} photons in {frame.shape}")
 
     with stage("reading everything back", of=taken):
-        for run in lab.find('tags:"powder"'):
-            run.download_dir(to=back / "frames")
-        strain.download("h1.npy", to=back / "strain/h1.npy")
+        for place in ("frames", "strain"):
+            (back / place).mkdir(parents=True)
+        for number, run in enumerate(lab.find('tags:"powder"', order_by="created")):
+            np.save(back / f"frames/run-{number}.npy", run["frames"][...])
+        np.save(back / "strain/h1.npy", strain["h1"][...])
         cryostat.download_dir(to=back / "cryostat")
 
 

@@ -125,6 +125,7 @@ def test_an_array_that_cannot_be_stored_is_named_and_nothing_is_made(desk: Desk,
     code, error = desk.fail("put", str(tmp_path / "odd.h5"), catalog)
     assert (code, error["reason"]) == (1, "FIELD_INVALID")
     assert "entry/ragged" in error["message"]
+    assert "--as-file" in error["message"]
     np.save(tmp_path / "objects.npy", np.array([1, "a"], dtype=object), allow_pickle=True)
     assert "objects" in desk.fail("put", str(tmp_path / "objects.npy"), catalog)[1]["message"]
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")

@@ -8,10 +8,11 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteReques
 from zarr.core.buffer import default_buffer_prototype
 
 from measurand.chunks.spec import ArraySpec, completed
+from measurand.chunks.trees import tree_documents
 from measurand.client.array_layouts import Layout, layout_of
 from measurand.client.array_specs import message_of
 from measurand.client.zarr_store import DatasetStore
-from measurand.client.zarr_tree import Tree, tree_documents
+from measurand.client.zarr_tree import Tree
 
 SPEC = completed(ArraySpec(shape=(6, 4), data_type="uint8", chunk_shape=(2, 4)))
 

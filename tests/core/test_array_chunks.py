@@ -272,3 +272,14 @@ async def test_a_writer_waits_while_its_window_is_full(rooms: ArrayRooms) -> Non
     await writing
     await writer.close(is_complete=True)
     assert rooms.acks[-1].sequence == 64
+
+
+async def test_a_reader_of_an_array_that_is_cut_down_is_told_so(rooms: ArrayRooms) -> None:
+    array = await rooms.create(shape=(300,))
+    value = b"x" * 256 * KiB
+    await asyncio.gather(*(rooms.write(array, (index,), value) for index in range(300)))
+    reading = rooms.reading.chunks(array, list(array.grid.indexes()))
+    assert bytes((await anext(reading)).data or b"") == value
+    await rooms.resizing.resize(LOCAL_USER, array.name, (10,))
+    with pytest.raises(Conflict):
+        _ = [chunk async for chunk in reading]

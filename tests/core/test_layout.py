@@ -111,7 +111,7 @@ async def test_the_root_tells_of_everything_below(rooms: Rooms, place: Place) ->
     root: Any = place.laid_out["lab/run"]["zarr.json"]
     form = json.loads(root.content)
     assert form["attributes"] == {"dataset": str(NAME), "created": "2026-11-21T12:00:00Z", "title": "Night sweep"}
-    assert list(form["consolidated_metadata"]["metadata"]) == ["entry", "iq", "entry/b"]
+    assert list(form["consolidated_metadata"]["metadata"]) == ["entry", "entry/b", "iq"]
 
 
 async def test_attributes_that_json_has_no_word_for_stay_in_words_of_extended_json(rooms: Rooms, place: Place) -> None:

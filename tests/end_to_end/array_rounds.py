@@ -40,11 +40,11 @@ def killed_round(site: Site, frames: int, seed: int, *, server_kills: int = 3) -
     with proxy() as passing, running(site, passing) as servers, watcher(passing.address):
         for position in kills:
             passing.at(position, servers.replace)
-        first = Measurement(passing.address, frames, mark=1)
+        first = begun(passing.address, frames, mark=1)
         passing.at(end, first.process.kill)
         assert first.process.wait(120) == -9
         first.finish_reading()
-        second = Measurement(passing.address, frames, mark=2)
+        second = begun(passing.address, frames, mark=2)
         assert second.process.wait(120) == 0
         second.finish_reading()
         assert second.start <= first.taken
@@ -104,6 +104,7 @@ class Measurement:
         self.start = -1
         self.taken = 0
         """So many frames were handed over, as far as it has said."""
+        self._is_over = False
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -111,8 +112,14 @@ class Measurement:
     def wait_for(self, taken: int) -> None:
         """Return when so many frames were handed over."""
         with self._news:
-            assert self._news.wait_for(lambda: self.taken >= taken or not self._reader.is_alive(), 120)
+            assert self._news.wait_for(lambda: self.taken >= taken or self._is_over, 120)
         assert self.taken >= taken, "the measurement ended early"
+
+    def has_begun(self) -> bool:
+        """Return as soon as it has said where it begins. False: it has ended instead."""
+        with self._news:
+            assert self._news.wait_for(lambda: self.start >= 0 or self._is_over, 120)
+        return self.start >= 0
 
     def finish_reading(self) -> None:
         """Return when all that it has said was read."""
@@ -131,7 +138,17 @@ class Measurement:
                         self.taken = int(line) + 1
                     self._news.notify_all()
         with self._news:
+            self._is_over = True
             self._news.notify_all()
+
+
+def begun(address: str, count: int, *, mark: int) -> Measurement:
+    """Return a measurement that has begun; one that met no server at its very first call has ended, and is replaced."""
+    while True:
+        measurement = Measurement(address, count, mark=mark)
+        if measurement.has_begun():
+            return measurement
+        assert measurement.process.wait(120) == 1
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def random_key(chance: random.Random, shape: tuple[int, ...]) -> Any:
 
 
 def test_random_keys_read_and_write_what_numpy_does(run: Dataset, stores: str) -> None:
-    chance, count = random.Random(0), {"memory": 200, "embedded": 100, "fleet": 40}[stores]
+    chance, count = random.Random(0), {"memory": 150, "embedded": 60, "fleet": 30}[stores]
     values = np.random.default_rng(0).standard_normal(SHAPE)
     array = run.create_array("a", SHAPE, "f8", chunks=CHUNKS)
     array[...] = values
@@ -298,7 +298,7 @@ def test_any_array_reads_and_is_changed_as_numpys(run: Dataset, stores: str) -> 
     )
     shapes = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9)
 
-    @settings(max_examples={"memory": 40, "embedded": 15, "fleet": 8}[stores])
+    @settings(max_examples={"memory": 25, "embedded": 10, "fleet": 6}[stores])
     @given(st.data())
     def check(data: st.DataObject) -> None:
         dtype, shape = data.draw(dtypes), data.draw(shapes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import grpc.aio
 import numpy as np
 import pytest
@@ -196,6 +197,35 @@ async def test_the_condition_of_the_first_part_counts(arrays: Stub) -> None:
     await writer.send(1, (0,), data[5:], chunk_size=8, part_offset=5)
     assert await refused(writer.drained()) == "ETAG_MISMATCH"
     assert (await read(arrays, "x")).tolist() == [1] * 4
+
+
+async def test_chunks_that_never_get_their_last_part_do_not_fill_the_memory(arrays: Stub) -> None:
+    largest = 2**27
+    made = await make(arrays, "x", (largest,), "uint8", (largest - 4,))
+    writers = [Writer(arrays, made) for _ in range(9)]
+    for writer in writers:
+        await writer.open()
+        await writer.send(1, (0,), b"begin", chunk_size=largest)
+    ends = [asyncio.ensure_future(refused_with(writer.drained())) for writer in writers]
+    done, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    code, info, _ = done.pop().result()
+    assert (code, info.reason, done) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY", set())
+    whole = Writer(arrays, made)
+    await whole.open()
+    await whole.send(1, (0,), b"whole")
+    assert await whole.end() == 1
+    for end in waiting:
+        end.cancel()
+    for writer in writers:
+        writer.call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    while True:  # until the server has heard of it
+        again = Writer(arrays, made)
+        await again.open()
+        await again.send(1, (0,), b"begin", chunk_size=largest)
+        await again.send(1, (0,), b"", chunk_size=largest, part_offset=9)
+        if await refused(again.drained()) == "SIZE_MISMATCH":
+            break
 
 
 async def test_an_epoch_is_an_appenders_alone(arrays: Stub) -> None:

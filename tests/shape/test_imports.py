@@ -14,6 +14,7 @@ CORE_MAY_IMPORT = {
     "measurand.chunks.grid",
     "measurand.chunks.selections",
     "measurand.chunks.spec",
+    "measurand.chunks.trees",
 }
 
 # Each package from outside, and the rooms or modules that may import it. A new package needs a line here, which is the

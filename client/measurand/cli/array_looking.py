@@ -26,7 +26,8 @@ def stored_facts(array: Array) -> dict[str, Any]:
     stored = array.stored_bytes()
     facts = facts_of_array(array)
     facts["stored"] = stored
-    facts["ratio"] = round(written_bytes(array) / stored, 3) if stored else None
+    has_size = array.dtype.kind != "T"  # text of any length has none before it is encoded
+    facts["ratio"] = round(written_bytes(array) / stored, 3) if stored and has_size else None
     return facts
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measurand.cli.status import Failure
+from measurand.cli.status import Failure, failure_of
+from measurand.wire.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from measurand.client.found_arrays import FoundArray
@@ -54,7 +55,10 @@ def opened(paths: Sequence[Path]) -> Iterator[Opened]:
     metadata: dict[str, Any] = {}
     with ExitStack() as stack:
         for path in paths:
-            file = stack.enter_context(open_array_file(path))
+            try:
+                file = stack.enter_context(open_array_file(path))
+            except InvalidArgument as error:
+                raise failure_of(error, "--as-file stores the file as it is") from error
             for array in file.arrays:
                 if array.name in holders:
                     raise Failure(

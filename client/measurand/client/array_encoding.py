@@ -14,7 +14,7 @@ from measurand.client.hashing import Bytes
 __all__ = ["encoded_parts"]
 
 THREADS = 4
-AHEAD_BYTES = 32 << 20
+AHEAD_BYTES = 16 << 20
 """So much is encoded and not yet sent."""
 
 Encoded = tuple[tuple[int, ...], Bytes]

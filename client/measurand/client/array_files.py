@@ -51,8 +51,7 @@ def open_array_file(path: Path) -> Iterator[ArrayFile]:
                 data_type_of(array.value.dtype)
             except InvalidArgument as error:
                 raise InvalidArgument(
-                    f"{path}: {array.name} has dtype {array.value.dtype}, which no array can have ({error.message}); "
-                    "store the file as it is",
+                    f"{path}: {array.name} has dtype {array.value.dtype}, which no array can have: {error.message}",
                     field="dtype",
                     array=array.name,
                 ) from error

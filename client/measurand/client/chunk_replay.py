@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 
 from measurand.client.hashing import Bytes
 from measurand.wire.errors import DataLoss
@@ -118,7 +119,8 @@ class ChunkReplay:
         """Forget what is safe now; tell whether that is more than before."""
         number = min(self._base + sequence, self.end)
         if number > self._acknowledged:
-            self._open_bytes -= sum(step.size for step in self._kept if self._acknowledged < step.number <= number)
+            for step in takewhile(lambda step: step.number <= number, self._kept):
+                self._open_bytes -= step.size if step.number > self._acknowledged else 0
             self._acknowledged = number
         self.rows = max(self.rows, rows)
         return self._make_safe(number)

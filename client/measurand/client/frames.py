@@ -19,6 +19,9 @@ Place = tuple[int, ...]
 REWRITTEN_BYTES_PER_SECOND = 1 << 20
 """A block that is still filling is written again and again, but no more than this for the sake of those who watch."""
 
+MOST_FRAMES = 1 << 16
+"""However small they are, so many wait at most: each takes some hundred bytes beside its own."""
+
 
 @dataclass(slots=True)
 class Job:
@@ -277,7 +280,7 @@ class Window:
     ) -> None:
         self.frames = frames
         self.frame_bytes = frame_bytes
-        self._most = max(1, most_bytes // max(1, frame_bytes))
+        self._most = max(1, min(most_bytes // max(1, frame_bytes), MOST_FRAMES))
         self._visible_every = visible_every
         self._now = now
         self._numbers = count(1)

@@ -41,7 +41,7 @@ def open_hdf5(path: Path) -> Iterator[ArrayFile]:
     with file:
         metadata: dict[str, Any] = attributes_of(h5py, file.attrs)
         arrays = []
-        for name, item in _walk(h5py, path, file, "", set()):
+        for name, item in _walk(h5py, path, file, "", {_identity(h5py, file)}):
             if isinstance(item, h5py.Group):
                 if attributes := attributes_of(h5py, item.attrs):
                     metadata[name if name not in metadata else f"{name}/"] = attributes
@@ -89,19 +89,25 @@ def _walk(h5py: Any, path: Path, group: Any, prefix: str, seen: set[Any]) -> Ite
         except (KeyError, OSError) as error:
             there = f"{link.path} in {link.filename}" if isinstance(link, h5py.ExternalLink) else "nothing"
             raise InvalidArgument(f"{path}: {name} leads to {there}: {error}", field="path", array=name) from error
-        about = h5py.h5o.get_info(item.id)
-        if (about.fileno, about.addr) in seen or isinstance(item, h5py.Datatype):
+        identity = _identity(h5py, item)
+        if identity in seen or isinstance(item, h5py.Datatype):
             continue
-        seen.add((about.fileno, about.addr))
+        seen.add(identity)
         yield name, item
         if isinstance(item, h5py.Group):
             yield from _walk(h5py, path, item, f"{name}/", seen)
 
 
+def _identity(h5py: Any, item: Any) -> tuple[int, int]:
+    """Return what stands for an object, whatever leads to it."""
+    about = h5py.h5o.get_info(item.id)
+    return about.fileno, about.addr
+
+
 def _array_of(h5py: Any, path: Path, name: str, dataset: Any) -> FoundArray:
     if dataset.shape is None:
         raise InvalidArgument(
-            f"{path}: {name} is a dataset without elements (H5S_NULL); store the file as it is",
+            f"{path}: {name} is a dataset without elements (H5S_NULL), which no array can be",
             field="path",
             array=name,
         )

@@ -10,7 +10,7 @@ import xarray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from measurand.client.axes import named_axes
+from measurand.chunks.axes import named_axes
 
 __all__ = ["Handle", "view"]
 

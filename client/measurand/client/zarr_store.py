@@ -12,8 +12,9 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from measurand.chunks.grid import chunk_key
+from measurand.chunks.trees import METADATA
 from measurand.client.array_layouts import Layout
-from measurand.client.zarr_tree import METADATA, Tree
+from measurand.client.zarr_tree import Tree
 from measurand.wire.errors import NotFound
 
 __all__ = ["DatasetStore", "Reading"]

@@ -1,17 +1,12 @@
-"""Arrays of a dataset as a tree of Zarr v3 groups, each consolidated, with axes that xarray can line up."""
+"""The arrays of a dataset at one moment, as a tree of Zarr v3."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from measurand.chunks.spec import ArraySpec, group_json, zarr_json
 from measurand.client.array_layouts import Layout
-from measurand.client.axes import named_axes
 
-__all__ = ["METADATA", "Tree", "tree_documents", "with_named_axes"]
-
-METADATA = "zarr.json"
+__all__ = ["Tree"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,44 +23,3 @@ class Tree:
 
     documents: dict[str, str] = field(default_factory=dict)
     layouts: dict[str, Layout] = field(default_factory=dict)
-
-
-def with_named_axes(specs: Mapping[str, ArraySpec]) -> dict[str, ArraySpec]:
-    """Return arrays whose axes all have names; in each group one name has one length. See `named_axes`."""
-    named: dict[str, ArraySpec] = {}
-    for group in {_group(name) for name in specs}:
-        inside = {name[len(group) :]: spec for name, spec in specs.items() if _group(name) == group}
-        axes = named_axes({name: (spec.shape, spec.dimension_names) for name, spec in inside.items()})
-        named.update({f"{group}{name}": replace(spec, dimension_names=axes[name]) for name, spec in inside.items()})
-    return {name: named[name] for name in specs}
-
-
-def tree_documents(specs: Mapping[str, ArraySpec], attributes: Mapping[str, object]) -> dict[str, str]:
-    """Return every `zarr.json` of a tree by its key, such as `entry/data/zarr.json`.
-
-    Parameters
-    ----------
-    specs : mapping
-        The arrays by their names.
-    attributes : mapping
-        Of the root, JSON values.
-    """
-    named = with_named_axes(specs)
-    groups = {""}
-    for name in named:
-        while name := _group(name)[:-1]:
-            groups.add(f"{name}/")
-    documents = {}
-    for group in sorted(groups):
-        members: dict[str, ArraySpec | None] = {
-            other[len(group) : -1]: None for other in groups if other.startswith(group) and other != group
-        }
-        members |= {name[len(group) :]: spec for name, spec in named.items() if name.startswith(group)}
-        documents[f"{group}{METADATA}"] = group_json({} if group else attributes, dict(sorted(members.items())))
-    return documents | {f"{name}/{METADATA}": zarr_json(spec) for name, spec in named.items()}
-
-
-def _group(name: str) -> str:
-    """Return the group of an array with its slash; empty for the root."""
-    head, slash, _ = name.rpartition("/")
-    return f"{head}{slash}"

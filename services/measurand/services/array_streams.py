@@ -18,7 +18,7 @@ from measurand.services.file_messages import optional
 from measurand.services.file_streams import check_data
 from measurand.v1 import arrays_pb2
 from measurand.wire.codec import unpack
-from measurand.wire.errors import InvalidArgument, NameInvalid, ShuttingDown
+from measurand.wire.errors import InvalidArgument, NameInvalid, ShuttingDown, SizeMismatch
 
 __all__ = ["write_chunks"]
 
@@ -53,12 +53,14 @@ async def write_chunks(
     try:
         await context.write(ack_message(writer.opening, window_bytes=limits.window_bytes))
         await _take_all(writer, limits, head, data, context, draining)
-        is_complete = True
         try:
             await writer.close(is_complete=True)
-        finally:
-            if draining.is_set():  # perhaps in the middle of a chunk: that is no fault of the caller's then
-                raise ShuttingDown("this server is going away; go on at another one", retry_seconds=0.2)
+            is_complete = True
+        except SizeMismatch:  # in the middle of a chunk; that is no fault of the caller's where the server ends it
+            if not draining.is_set():
+                raise
+        if draining.is_set():
+            raise ShuttingDown("this server is going away; go on at another one", retry_seconds=0.2)
     finally:
         if not is_complete:
             await asyncio.shield(asyncio.ensure_future(writer.close(is_complete=False)))

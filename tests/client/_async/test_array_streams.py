@@ -253,6 +253,15 @@ async def test_a_listener_that_fails_is_heard(run: AsyncDataset) -> None:
         await stream.close()
 
 
+async def test_a_program_that_ends_without_closing_a_stream_is_told(
+    run: AsyncDataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with run.stream_array("s", (5, 2), "f8") as stream:
+        await stream.write(frame(1), index=1)
+        stream._warn()  # what the end of the program calls
+    assert "frames from 0 on may be lost" in caplog.text
+
+
 async def test_a_sealed_dataset_takes_no_more_frames(run: AsyncDataset) -> None:
     stream = run.stream_array("s", (5, 2), "f8", length=2)
     await stream.write(frame(0))

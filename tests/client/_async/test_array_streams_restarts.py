@@ -16,6 +16,7 @@ from measurand.client import AsyncClient, AsyncDataset, errors
 from measurand.client._async import frame_senders
 from measurand.client._async.array_chunk_streams import AsyncChunkStream
 from measurand.client._transport import aio
+from measurand.client.spool import Spool
 from measurand.client.stream_plans import plan_stream
 
 
@@ -187,7 +188,7 @@ async def test_what_was_spooled_is_sent_by_the_next_run_server_or_no_server(
     with pytest.raises(errors.Unavailable, match="wait in the spool"):
         await first.close()
     second = await begin()
-    assert second.next_index == 30
+    assert (second.next_index, second.position) == (30, 20)
     await second.write(frame(30))
     with pytest.raises(errors.Unavailable, match="wait in the spool"):
         await second.close()
@@ -225,13 +226,17 @@ async def test_a_spool_whose_array_was_made_anew_is_kept(servers: Places, run: A
     await stream.flush()
     servers.take_away()
     await stream.write(frame(2))
+    with pytest.raises(errors.Unavailable, match="frames from 2 on wait"):
+        await stream.flush()
     with pytest.raises(errors.Unavailable):
         await stream.close()
     servers.bring_back()
     await run.delete_array("s")
     with pytest.raises(errors.DataLoss, match="keep the spool"):
         await run.stream_array("s", 1000, "i4", spool=tmp_path / "spool").open()
-    assert (tmp_path / "spool").exists()
+    spool = Spool(tmp_path / "spool", {**stream._plan.about, "server": str(run._calls.address)}, most_bytes=1 << 20)
+    assert spool.last - spool.acknowledged == 1
+    spool.close()
 
 
 async def test_a_spool_holds_more_than_the_window_of_frames_in_any_order(run: AsyncDataset, tmp_path: Path) -> None:

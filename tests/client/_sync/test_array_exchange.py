@@ -203,6 +203,32 @@ def test_a_damaged_table_is_refused_whole(run: Dataset, tmp_path: Path, text: st
     assert run.arrays() == []
 
 
+def test_of_a_table_with_a_header_that_is_no_name_nothing_is_kept(run: Dataset, tmp_path: Path) -> None:
+    run.write_array("kept", np.arange(3))
+    (tmp_path / "table.csv").write_text("good,__bad\n1,2\n")
+    with pytest.raises(InvalidArgument, match="__bad"):
+        run.import_csv(tmp_path / "table.csv")
+    assert [array.name for array in run.arrays()] == ["kept"]
+
+
+def test_it_is_told_how_far_it_is(run: Dataset, tmp_path: Path) -> None:
+    value = CHANCE.integers(0, 1000, (64, 32)).astype("u2")
+    np.save(tmp_path / "a.npy", value)
+    told: list[tuple[int, int | None]] = []
+
+    def tell(done: int, total: int | None) -> None:
+        told.append((done, total))
+
+    run.import_file(tmp_path / "a.npy", progress=tell)
+    assert told[-1][0] >= value.nbytes and told[-1][1] == value.nbytes
+    told.clear()
+    run.to_npz(tmp_path / "a.npz", progress=tell)
+    assert told[-1] == (value.nbytes, value.nbytes)
+    told.clear()
+    run.to_zarr(tmp_path / "a.zarr", progress=tell)
+    assert told[-1][0] > 0
+
+
 def test_a_file_of_arrays_is_taken_with_what_it_says(run: Dataset, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["operator"] = "me"
@@ -211,6 +237,7 @@ def test_a_file_of_arrays_is_taken_with_what_it_says(run: Dataset, tmp_path: Pat
         file["names"] = ["a", "größe"]
         file["alias"] = h5py.SoftLink("/entry/iq")
         file["same"] = file["names"]
+        file["circle"] = file["/"]
     stored = {array.name: array for array in run.import_file(tmp_path / "a.h5")}
     assert set(stored) == {"entry/iq", "names"}
     assert bits(stored["entry/iq"].read()) == bits(np.arange(5, dtype="c16"))

@@ -254,6 +254,13 @@ def test_a_listener_that_fails_is_heard(run: Dataset) -> None:
         stream.close()
 
 
+def test_a_program_that_ends_without_closing_a_stream_is_told(run: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    with run.stream_array("s", (5, 2), "f8") as stream:
+        stream.write(frame(1), index=1)
+        stream._warn()  # what the end of the program calls
+    assert "frames from 0 on may be lost" in caplog.text
+
+
 def test_a_sealed_dataset_takes_no_more_frames(run: Dataset) -> None:
     stream = run.stream_array("s", (5, 2), "f8", length=2)
     stream.write(frame(0))

@@ -17,6 +17,7 @@ from measurand.client import Client, Dataset, errors
 from measurand.client._sync import frame_senders
 from measurand.client._sync.array_chunk_streams import ChunkStream
 from measurand.client._transport import threads
+from measurand.client.spool import Spool
 from measurand.client.stream_plans import plan_stream
 
 
@@ -184,7 +185,7 @@ def test_what_was_spooled_is_sent_by_the_next_run_server_or_no_server(
     with pytest.raises(errors.Unavailable, match="wait in the spool"):
         first.close()
     second = begin()
-    assert second.next_index == 30
+    assert (second.next_index, second.position) == (30, 20)
     second.write(frame(30))
     with pytest.raises(errors.Unavailable, match="wait in the spool"):
         second.close()
@@ -222,13 +223,17 @@ def test_a_spool_whose_array_was_made_anew_is_kept(servers: Places, run: Dataset
     stream.flush()
     servers.take_away()
     stream.write(frame(2))
+    with pytest.raises(errors.Unavailable, match="frames from 2 on wait"):
+        stream.flush()
     with pytest.raises(errors.Unavailable):
         stream.close()
     servers.bring_back()
     run.delete_array("s")
     with pytest.raises(errors.DataLoss, match="keep the spool"):
         run.stream_array("s", 1000, "i4", spool=tmp_path / "spool").open()
-    assert (tmp_path / "spool").exists()
+    spool = Spool(tmp_path / "spool", {**stream._plan.about, "server": str(run._calls.address)}, most_bytes=1 << 20)
+    assert spool.last - spool.acknowledged == 1
+    spool.close()
 
 
 def test_a_spool_holds_more_than_the_window_of_frames_in_any_order(run: Dataset, tmp_path: Path) -> None:

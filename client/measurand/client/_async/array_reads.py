@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,7 +23,7 @@ __all__ = ["fetch_chunk", "fetch_chunks", "read_selection", "written_chunks"]
 SMALL = 2 << 20
 """A chunk of at most so many bytes comes alone by one call."""
 LANES = 4
-"""Large readings go over so many streams at a time."""
+"""Large readings go over so many streams at a time, where there are processors for them."""
 LANE_BYTES = 8 << 20
 """Each of them brings at least so much."""
 LARGEST_BYTES = 32 << 20
@@ -49,7 +50,7 @@ async def read_selection(calls: AsyncCalls, layout: Layout, selection: Selection
 
 async def _read_parts(calls: AsyncCalls, layout: Layout, wanted: dict[tuple[int, ...], Part], box: Elements) -> None:
     size = layout.chunk_bytes or 1
-    lanes = max(1, min(LANES, len(wanted) * size // LANE_BYTES, LARGEST_BYTES // size))
+    lanes = max(1, min(LANES, os.cpu_count() or 1, len(wanted) * size // LANE_BYTES, LARGEST_BYTES // size))
 
     async def read(indexes: Sequence[tuple[int, ...]]) -> None:
         async with aio.Behind(max(2, min(64, AHEAD_BYTES // size))) as hands:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,8 @@ from measurand.client.stream_plans import StreamPlan
 from measurand.wire.errors import FailedPrecondition, MeasurandError, NotFound, SelectionInvalid, StoreFull, Unavailable
 
 __all__ = ["AsyncArrayStream"]
+
+_log = logging.getLogger("measurand.client")
 
 MOST_AHEAD = 1 << 20
 """A row that is further ahead of the others is a mistake."""
@@ -75,7 +79,7 @@ class AsyncArrayStream:
     @property
     def position(self) -> int | tuple[int, ...]:
         """Index of the first frame that is not durable yet; those behind it may be."""
-        return self._plan.index(self._sender.durable.end if self._sender is not None else 0)
+        return self._plan.index(self._sender.known_durable if self._sender is not None else 0)
 
     @property
     def next_index(self) -> int | tuple[int, ...]:
@@ -109,8 +113,9 @@ class AsyncArrayStream:
                     self._spool.close()
                 raise
             self._beside = aio.Beside(self._sender.run, f"frames of {self._plan.name}")
-            if self._spool is not None:
-                await self._meet(self._sender)
+            atexit.register(self._warn)
+            if self._spool is not None and not await self._has_met(self._sender):
+                await self._close(None)  # raises what is wrong
 
     async def write(
         self,
@@ -184,6 +189,8 @@ class AsyncArrayStream:
 
         Raises
         ------
+        Unavailable
+            STORE_UNAVAILABLE: nothing became durable for `retry_for` seconds.
         MeasurandError
             What went wrong with any frame.
         """
@@ -202,7 +209,11 @@ class AsyncArrayStream:
                 return self.position
             self._raise_failure()
             self._check_open()
-            await sender.news.wait(rings)
+            if not await sender.news.wait(rings, self._retry_for):
+                raise Unavailable(
+                    f"{self._plan.name}: nothing became durable in {self._retry_for:g} s; the frames from "
+                    f"{self.position} on wait until the server is back"
+                )
 
     def on_durable(self, listener: Callable[[Any], None]) -> None:
         """Have a function called with the index of each frame that has become durable.
@@ -235,8 +246,7 @@ class AsyncArrayStream:
             error.add_note(f"the stream {self._plan.name} could not save all of its frames: {failure}")
 
     def __repr__(self) -> str:
-        waiting = self._next - (self._sender.durable.end if self._sender is not None else 0)
-        return f"<ArrayStream {self._plan.name}: {self.position} durable, {waiting} on their way>"
+        return f"<ArrayStream {self._plan.name}: next {self.next_index}, durable up to {self.position}>"
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
@@ -280,15 +290,14 @@ class AsyncArrayStream:
         for flat in heads:
             self._handed.add(flat)
 
-    async def _meet(self, sender: AsyncFrameSender) -> None:
-        """Give the sender a moment to find out what is wrong with the array, if anything is."""
+    async def _has_met(self, sender: AsyncFrameSender) -> bool:
+        """Give the sender a moment to find out what is wrong with the array; False: something is."""
         end = time.monotonic() + MEETING_SECONDS
-        while sender.window is None and sender.failure is None:
+        rings = sender.news.rings
+        while sender.window is None and sender.failure is None and (left := end - time.monotonic()) > 0:
+            await sender.news.wait(rings, left)
             rings = sender.news.rings
-            left = end - time.monotonic()
-            if left <= 0 or not await sender.news.wait(rings, left):
-                break
-        self._raise_failure()
+        return sender.failure is None
 
     def _is_taken(self, sender: AsyncFrameSender, frame: Any, flat: int) -> bool:
         """Take a frame if there is room for it; the guard is held."""
@@ -334,6 +343,7 @@ class AsyncArrayStream:
         if sender is None or beside is None:
             return
         self._beside = None
+        atexit.unregister(self._warn)
         with sender.guard:
             sender.is_closing = True
             sender.flushes_wanted += 1
@@ -352,6 +362,11 @@ class AsyncArrayStream:
             raise Unavailable(
                 f"{self._plan.name}: the frames from {self.position} on could not be sent in {seconds:g} s"
             )
+
+    def _warn(self) -> None:
+        """Say at the end of the program what nobody has waited for."""
+        if self.position != self.next_index:
+            _log.warning("%s was not closed: its frames from %s on may be lost", self._plan.name, self.position)
 
     @staticmethod
     def _parted(spool: Spool, sender: AsyncFrameSender) -> None:

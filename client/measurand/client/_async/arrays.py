@@ -32,7 +32,8 @@ class AsyncArray(ArrayFacts, awaited_items.ArrayItems, AsyncArrayWatching):
     """An array, as it was when its handle was made or refreshed; its elements are fetched when they are asked for.
 
     Made by `run["name"]`, `create_array` and `arrays` of a dataset. Stands for one array: when another one gets its
-    name, reading and writing raise Conflict.
+    name, reading and writing raise Conflict. Handles are equal when they stand for one array as it was at one time;
+    elements are compared after reading them.
 
     Examples
     --------

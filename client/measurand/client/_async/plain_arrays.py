@@ -9,14 +9,15 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from measurand.chunks.trees import tree_documents
 from measurand.client import methods, names
 from measurand.client._async.array_reads import fetch_chunk, written_chunks
 from measurand.client._async.calls import AsyncCalls
-from measurand.client.address import Address
+from measurand.client.address import Address, find_address
 from measurand.client.array_facts import JSON, KNOWN
 from measurand.client.array_layouts import Layout, layout_of, spec_of_message
 from measurand.client.retries import Deadlines
-from measurand.client.zarr_tree import Tree, tree_documents
+from measurand.client.zarr_tree import Tree
 from measurand.v1 import arrays_pb2
 
 __all__ = ["AsyncPlainArrays", "tree_of"]
@@ -77,7 +78,14 @@ class AsyncPlainArrays:
         return hash(self.dataset)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AsyncPlainArrays, (self._calls.address, self._calls.deadlines, self.dataset, self._attributes)
+        # A token stays where it is: the other process finds its own, as every new client does.
+        address = replace(self._calls.address, token="")
+        return _reopened, (address, self._calls.deadlines, self.dataset, self._attributes)
+
+
+def _reopened(address: Address, deadlines: Deadlines, dataset: str, attributes: Mapping[str, Any]) -> AsyncPlainArrays:
+    own = replace(address, token=find_address(address.target or None).token)
+    return AsyncPlainArrays(own, deadlines, dataset, attributes)
 
 
 def tree_of(arrays: Iterable[arrays_pb2.Array], attributes: Mapping[str, Any]) -> Tree:

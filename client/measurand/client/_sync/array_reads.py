@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +24,7 @@ __all__ = ["fetch_chunk", "fetch_chunks", "read_selection", "written_chunks"]
 SMALL = 2 << 20
 """A chunk of at most so many bytes comes alone by one call."""
 LANES = 4
-"""Large readings go over so many streams at a time."""
+"""Large readings go over so many streams at a time, where there are processors for them."""
 LANE_BYTES = 8 << 20
 """Each of them brings at least so much."""
 LARGEST_BYTES = 32 << 20
@@ -50,7 +51,7 @@ def read_selection(calls: Calls, layout: Layout, selection: Selection, out: Any 
 
 def _read_parts(calls: Calls, layout: Layout, wanted: dict[tuple[int, ...], Part], box: Elements) -> None:
     size = layout.chunk_bytes or 1
-    lanes = max(1, min(LANES, len(wanted) * size // LANE_BYTES, LARGEST_BYTES // size))
+    lanes = max(1, min(LANES, os.cpu_count() or 1, len(wanted) * size // LANE_BYTES, LARGEST_BYTES // size))
 
     def read(indexes: Sequence[tuple[int, ...]]) -> None:
         with threads.Behind(max(2, min(64, AHEAD_BYTES // size))) as hands:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,8 @@ from measurand.client.stream_plans import StreamPlan
 from measurand.wire.errors import FailedPrecondition, MeasurandError, NotFound, SelectionInvalid, StoreFull, Unavailable
 
 __all__ = ["ArrayStream"]
+
+_log = logging.getLogger("measurand.client")
 
 MOST_AHEAD = 1 << 20
 """A row that is further ahead of the others is a mistake."""
@@ -76,7 +80,7 @@ class ArrayStream:
     @property
     def position(self) -> int | tuple[int, ...]:
         """Index of the first frame that is not durable yet; those behind it may be."""
-        return self._plan.index(self._sender.durable.end if self._sender is not None else 0)
+        return self._plan.index(self._sender.known_durable if self._sender is not None else 0)
 
     @property
     def next_index(self) -> int | tuple[int, ...]:
@@ -110,8 +114,9 @@ class ArrayStream:
                     self._spool.close()
                 raise
             self._beside = threads.Beside(self._sender.run, f"frames of {self._plan.name}")
-            if self._spool is not None:
-                self._meet(self._sender)
+            atexit.register(self._warn)
+            if self._spool is not None and not self._has_met(self._sender):
+                self._close(None)  # raises what is wrong
 
     def write(
         self,
@@ -185,6 +190,8 @@ class ArrayStream:
 
         Raises
         ------
+        Unavailable
+            STORE_UNAVAILABLE: nothing became durable for `retry_for` seconds.
         MeasurandError
             What went wrong with any frame.
         """
@@ -203,7 +210,11 @@ class ArrayStream:
                 return self.position
             self._raise_failure()
             self._check_open()
-            sender.news.wait(rings)
+            if not sender.news.wait(rings, self._retry_for):
+                raise Unavailable(
+                    f"{self._plan.name}: nothing became durable in {self._retry_for:g} s; the frames from "
+                    f"{self.position} on wait until the server is back"
+                )
 
     def on_durable(self, listener: Callable[[Any], None]) -> None:
         """Have a function called with the index of each frame that has become durable.
@@ -236,8 +247,7 @@ class ArrayStream:
             error.add_note(f"the stream {self._plan.name} could not save all of its frames: {failure}")
 
     def __repr__(self) -> str:
-        waiting = self._next - (self._sender.durable.end if self._sender is not None else 0)
-        return f"<ArrayStream {self._plan.name}: {self.position} durable, {waiting} on their way>"
+        return f"<ArrayStream {self._plan.name}: next {self.next_index}, durable up to {self.position}>"
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
@@ -281,15 +291,14 @@ class ArrayStream:
         for flat in heads:
             self._handed.add(flat)
 
-    def _meet(self, sender: FrameSender) -> None:
-        """Give the sender a moment to find out what is wrong with the array, if anything is."""
+    def _has_met(self, sender: FrameSender) -> bool:
+        """Give the sender a moment to find out what is wrong with the array; False: something is."""
         end = time.monotonic() + MEETING_SECONDS
-        while sender.window is None and sender.failure is None:
+        rings = sender.news.rings
+        while sender.window is None and sender.failure is None and (left := end - time.monotonic()) > 0:
+            sender.news.wait(rings, left)
             rings = sender.news.rings
-            left = end - time.monotonic()
-            if left <= 0 or not sender.news.wait(rings, left):
-                break
-        self._raise_failure()
+        return sender.failure is None
 
     def _is_taken(self, sender: FrameSender, frame: Any, flat: int) -> bool:
         """Take a frame if there is room for it; the guard is held."""
@@ -335,6 +344,7 @@ class ArrayStream:
         if sender is None or beside is None:
             return
         self._beside = None
+        atexit.unregister(self._warn)
         with sender.guard:
             sender.is_closing = True
             sender.flushes_wanted += 1
@@ -353,6 +363,11 @@ class ArrayStream:
             raise Unavailable(
                 f"{self._plan.name}: the frames from {self.position} on could not be sent in {seconds:g} s"
             )
+
+    def _warn(self) -> None:
+        """Say at the end of the program what nobody has waited for."""
+        if self.position != self.next_index:
+            _log.warning("%s was not closed: its frames from %s on may be lost", self._plan.name, self.position)
 
     @staticmethod
     def _parted(spool: Spool, sender: FrameSender) -> None:

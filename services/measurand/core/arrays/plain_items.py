@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from measurand.chunks.grid import chunk_key
-from measurand.chunks.spec import ArraySpec, group_json, zarr_json
+from measurand.chunks.trees import tree_documents
 from measurand.core.arrays.blocks import BLOCKS, Block, block_key, block_of
 from measurand.core.arrays.documents import ARRAYS, Array, array_of
 from measurand.core.arrays.making import spec_of_array
@@ -45,25 +45,19 @@ BEGIN = Cursor()
 
 
 async def texts_of(documents: DocumentStore, dataset: DatasetName, attributes: Mapping[str, str]) -> Sequence[Text]:
-    """Return the metadata of all arrays and groups, that of the root last.
-
-    Every group holds the metadata of all that is below it ("consolidated"), so opening one is one read. An axis without
-    a name gets one that no other array has: xarray opens nothing where one is missing.
+    """Return the metadata of all arrays and groups, that of the root last. See `tree_documents`.
 
     Parameters
     ----------
     attributes : mapping
         Those of the root.
     """
-    arrays = {array.name.array: _spec(array) async for array in _arrays(documents, dataset, "")}
-    groups = {"", *(path[:at] for path in arrays for at, character in enumerate(path) if character == "/")}
-    nodes: dict[str, ArraySpec | None] = {**arrays, **{path: None for path in groups if path}}
-    texts = [_text(path, zarr_json(spec)) for path, spec in arrays.items()]
-    for group in sorted(groups, reverse=True):  # the root, "", comes last
-        start = f"{group}/" if group else ""
-        below = {path.removeprefix(start): nodes[path] for path in sorted(nodes, key=_depth) if path.startswith(start)}
-        texts.append(_text(group, group_json(None if group else attributes, below)))
-    return texts
+    # Attributes as they are kept: what JSON has no word for, such as a time, stands there in words of Extended JSON.
+    specs = {
+        array.name.array: replace(spec_of_array(array), attributes=json.loads(array.attributes))
+        async for array in _arrays(documents, dataset, "")
+    }
+    return [Text(key, text.encode()) for key, text in tree_documents(specs, attributes).items()]
 
 
 async def chunks_of(
@@ -117,18 +111,3 @@ def _chunks(array: Array, block: Block) -> Sequence[Chunk]:
         for index, entry in sorted(block.entries.items())
         if grid.contains(index)
     ]
-
-
-def _spec(array: Array) -> ArraySpec:
-    own = array.dimension_names or ("",) * len(array.shape)
-    names = (name or f"{array.name.array.replace('/', '_')}_{axis}" for axis, name in enumerate(own))
-    # Attributes as they are kept: what JSON has no word for, such as a time, stands there in words of Extended JSON.
-    return replace(spec_of_array(array), dimension_names=tuple(names), attributes=json.loads(array.attributes))
-
-
-def _depth(path: str) -> tuple[int, str]:
-    return path.count("/"), path
-
-
-def _text(path: str, content: str) -> Text:
-    return Text(f"{path}/zarr.json" if path else "zarr.json", content.encode())

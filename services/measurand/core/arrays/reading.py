@@ -12,7 +12,7 @@ from measurand.core.arrays.documents import Array
 from measurand.core.arrays.standing import find_standing
 from measurand.core.means import Means
 from measurand.core.ports import Blob, BlobStore, Buffer, DocumentStore
-from measurand.wire.errors import DataLoss, NotFound
+from measurand.wire.errors import Conflict, DataLoss, NotFound
 
 __all__ = ["ChunkReading", "StoredChunk"]
 
@@ -72,7 +72,10 @@ class ChunkReading:
             STORED_DATA_CORRUPT, with the name of the array and the chunk: its bytes are damaged or gone.
         NotFound
             RESOURCE_NOT_FOUND: the array was removed meanwhile.
+        Conflict
+            ETAG_MISMATCH: it was cut down meanwhile, and what has come for the chunks that are gone is fill.
         """
+        has_gaps = False
         running: deque[tuple[_Run, asyncio.Task[list[StoredChunk]]]] = deque()
         ahead = 0
         try:
@@ -83,15 +86,31 @@ class ChunkReading:
                     first, task = running.popleft()
                     ahead -= first.size
                     for chunk in await task:
+                        has_gaps = has_gaps or chunk.data is None
                         yield chunk
             while running:
                 _, task = running.popleft()
                 for chunk in await task:
+                    has_gaps = has_gaps or chunk.data is None
                     yield chunk
+            if has_gaps:
+                await self._check_uncut(array)
         finally:
             for _, task in running:
                 task.cancel()
             await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+
+    async def _check_uncut(self, array: Array) -> None:
+        """What is not there was never written; or it has gone, with the array or with a part of it."""
+        standing = await find_standing(self._documents, array.name, array.uid)
+        if standing is None:
+            raise NotFound(f"{array.name} was removed while it was read", resource=array.name)
+        if standing.array.cuts != array.cuts:
+            raise Conflict(
+                f"{array.name} was cut down while it was read; read it again",
+                resource=array.name,
+                etag=standing.array.etag,
+            )
 
     async def one(self, array: Array, index: Index) -> StoredChunk:
         """Return one chunk. Errors: as `chunks`."""
@@ -153,9 +172,6 @@ class ChunkReading:
                 block = None if document is None else block_of(document)
                 # What a late writer has begun behind the sealing does not count.
                 known[index] = None if block is not None and array.has_sealed_index and not block.is_sealed else block
-        # What is not there was never written, or has gone together with the array.
-        if None in known.values() and await find_standing(self._documents, array.name, array.uid) is None:
-            raise NotFound(f"{array.name} was removed while it was read", resource=array.name)
 
     async def _read(self, array: Array, run: _Run) -> list[StoredChunk]:
         """Read the chunks of a run and prove each."""

@@ -12,6 +12,7 @@ from measurand.core.arrays.blocks import Index
 from measurand.core.arrays.chunk_writes import ChunkWrite, Step
 from measurand.core.arrays.committing import Commits
 from measurand.core.arrays.documents import Array
+from measurand.core.arrays.part_room import PartRoom
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.ports import Buffer
@@ -27,6 +28,8 @@ from measurand.wire.errors import (
 
 __all__ = ["Ack", "ArrayWriter", "check_index"]
 
+MOST_CHUNKS = 10**12
+"""Along one axis: the keys of index documents have room for so many."""
 MAX_CHUNK_BYTES = 128 * 1024 * 1024
 IN_THREAD_BYTES = 256 * 1024
 
@@ -74,7 +77,7 @@ def check_index(array: Array, index: Index, *, may_grow: bool = False) -> None:
         )
     for axis, (at, count) in enumerate(zip(index, counts, strict=True)):
         is_free = may_grow and axis == 0
-        if at < 0 or (at >= count and not is_free) or at >= 1 << 40:
+        if at < 0 or (at >= count and not is_free) or at >= MOST_CHUNKS:
             raise SelectionInvalid(
                 f"{array.name}: chunk {list(index)} lies outside; along axis {axis} there are {count} chunks", axis=axis
             )
@@ -89,6 +92,8 @@ class ArrayWriter:
         Of this appender. None: it is none.
     acknowledge : callable
         Told how far all is durable, in order.
+    room : PartRoom
+        For a chunk that comes in parts.
 
     Attributes
     ----------
@@ -104,6 +109,7 @@ class ArrayWriter:
         array: Array,
         epoch: int | None,
         acknowledge: Callable[[Ack], Awaitable[None]],
+        room: PartRoom,
     ) -> None:
         self._commits = commits
         self._means = means
@@ -112,6 +118,8 @@ class ArrayWriter:
         self.epoch = epoch
         self._acknowledge = acknowledge
         self._sequence = 0
+        self._part_room = room
+        self._kept = 0
         self._parts: list[Buffer] = []
         self._parts_size = 0
         self._parts_crc = 0
@@ -242,6 +250,7 @@ class ArrayWriter:
             what keeps it from being so. False: the caller has gone.
         """
         if not is_complete:
+            self._drop_parts()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             return
@@ -288,14 +297,21 @@ class ArrayWriter:
             )
         if part_offset + len(data) == size and not self._parts:
             return data, crc32c
+        if not self._parts:
+            self._kept = self._part_room.take(size)
         self._parts_crc = self._means.combine_crc32c(self._parts_crc, crc32c, len(data)) if self._parts else crc32c
         self._parts.append(data)
         self._parts_size += len(data)
         if self._parts_size < size:
             return None
         whole, crc32c = b"".join(self._parts), self._parts_crc
-        self._parts, self._parts_size = [], 0
+        self._drop_parts()
         return whole, crc32c
+
+    def _drop_parts(self) -> None:
+        self._parts, self._parts_size = [], 0
+        self._part_room.give_back(self._kept)
+        self._kept = 0
 
     def _check_sequence(self, sequence: int, *, is_step: bool) -> None:
         """A number rises from chunk to chunk; a step may have that of the chunk it came with."""

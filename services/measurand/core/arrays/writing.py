@@ -9,6 +9,7 @@ from measurand.core.arrays.arrays import Arrays
 from measurand.core.arrays.blocks import BLOCKS, block_document, block_of
 from measurand.core.arrays.committing import GROWING, Commits
 from measurand.core.arrays.documents import Array
+from measurand.core.arrays.part_room import PartRoom
 from measurand.core.arrays.resizing import Resizing
 from measurand.core.arrays.standing import fenced, find_standing, sealed, stored
 from measurand.core.arrays.writers import Ack, ArrayWriter
@@ -49,6 +50,7 @@ class Writing:
         self._commits = commits
         self._means = means
         self._limits = limits
+        self._part_room = PartRoom()
 
     async def open(
         self,
@@ -88,7 +90,7 @@ class Writing:
         if append:
             array = await self.take_over(principal, array, expected_epoch)
             epoch = array.epoch
-        return ArrayWriter(self._commits, self._means, self._limits, array, epoch, acknowledge)
+        return ArrayWriter(self._commits, self._means, self._limits, array, epoch, acknowledge, self._part_room)
 
     async def take_over(self, principal: Principal, array: Array, expected_epoch: int | None = None) -> Array:
         """Make a new appender and return the array with its epoch; whoever appended before is fenced."""

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from measurand.chunks.axes import named_axes
 from measurand.client.array_blocks import block_keys
-from measurand.client.axes import named_axes
 
 
 def test_axes_of_one_name_have_one_length() -> None:
