@@ -17,7 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 MiB = 1024 * 1024
 
 sys.path.insert(0, str(ROOT))
-from tests.end_to_end import chaos, durable_rounds, fleet, kill_rounds, outage  # noqa: E402  # found through the line above
+from tests.end_to_end import (  # noqa: E402  # found through the line above
+    array_rounds,
+    chaos,
+    durable_rounds,
+    fleet,
+    kill_rounds,
+    outage,
+    save_rounds,
+)
 from tests.stores import DURABLE, open_site  # noqa: E402
 
 KILLS = {"server killed": kill_rounds.server_round, "client killed": kill_rounds.client_round}
@@ -33,6 +41,8 @@ def main() -> int:
     parser.add_argument(
         "--chaos", type=int, default=200, help="rounds on MongoDB and S3 with two servers (default: 200)"
     )
+    parser.add_argument("--saves", type=int, default=20, help="rounds of kills amid lab.save (default: 20)")
+    parser.add_argument("--streams", type=int, default=3, help="rounds of kills amid 2,000 frames (default: 3)")
     parser.add_argument("--outages", type=int, default=1, help="half a minute without each store (default: once)")
     parser.add_argument("--properties", type=int, default=20, help="runs of the property tests (default: 20)")
     parser.add_argument("--megabytes", type=int, default=256, help="largest file of a round (default: 256)")
@@ -44,6 +54,8 @@ def main() -> int:
         os.environ["XDG_STATE_HOME"] = journals  # what the clients note down is not for the user's own folder
         kill(arguments.rounds, arguments.seed, arguments.megabytes * MiB)
         cut_off(arguments.durable, arguments.seed)
+        cut_saves(arguments.saves, arguments.seed)
+        cut_streams(arguments.streams, arguments.seed)
         make_chaos(arguments.chaos, arguments.seed)
         take_away(arguments.outages)
     return properties(arguments.properties, arguments.seed)
@@ -87,6 +99,36 @@ def cut_off(rounds: int, seed: int) -> None:
                     play(durable)
                     tell(f"{stores}: {name}: {number + 1} of {number + 1} rounds", begin)
             print(flush=True)
+
+
+def cut_saves(rounds: int, seed: int) -> None:
+    """Kill a server, and a program, in the middle of saving a dataset whole."""
+    kinds: dict[str, Callable[[save_rounds.Rounds], None]] = {
+        "server killed amid a save": save_rounds.Rounds.server_round,
+        "program killed amid a save": save_rounds.Rounds.client_round,
+    }
+    for stores in DURABLE if rounds else ():
+        begin = time.monotonic()
+        with (
+            tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder,
+            open_site(stores, Path(folder) / "store") as site,
+            save_rounds.start_rounds(site, seed=seed) as running,
+        ):
+            for name, play in kinds.items():
+                for number in range(rounds):
+                    with brought_back_by(f"{stores}: {name}", f"--seed {seed} --saves {rounds}"):
+                        play(running)
+                    tell(f"{stores}: {name}: {number + 1} rounds", begin)
+                print(flush=True)
+
+
+def cut_streams(rounds: int, seed: int) -> None:
+    """Kill servers and measurements in the middle of a stream of frames, and take the server away for a minute."""
+    begin = time.monotonic()
+    with brought_back_by("a stream of frames", f"--seed {seed} --streams {rounds}"):
+        for done in array_rounds.run(rounds, seed=seed):
+            tell(done, begin)
+    print(flush=True)
 
 
 def make_chaos(rounds: int, seed: int) -> None:

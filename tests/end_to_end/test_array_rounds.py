@@ -15,4 +15,4 @@ def test_a_stream_goes_on_over_the_death_of_its_server_and_of_its_measurement(si
 
 
 def test_what_was_handed_to_a_spool_arrives_whoever_was_away(site: Site) -> None:
-    array_rounds.spooled_round(site, 400, 1, rate=200.0, away_seconds=2.0)
+    array_rounds.spooled_round(site, 300, 1, rate=200.0, away_seconds=1.5)
