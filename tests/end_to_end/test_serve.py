@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.end_to_end.serving import channel_to, make_run, serve, until
+from tests.end_to_end.serving import channel_to, instance, make_run, serve, until
 from tests.servers import Server, running, start
 from tests.stores import DURABLE, Site
 
@@ -263,6 +263,26 @@ async def test_a_download_that_runs_on_sigterm_comes_to_its_end(site: Site) -> N
                 received += len(unpack(message).data)
         assert received == 40 * MiB
         assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_a_caller_that_goes_in_the_middle_of_a_stream_is_no_fault_of_the_server(site: Site) -> None:
+    data = os.urandom(MiB)
+    with site.running() as server:
+        async with channel_to(server) as channel:
+            await make_run(channel)
+            stub = files_pb2_grpc.FileServiceStub(codec_channel(channel))
+            names = [f"{NAME}{number}" for number in range(20)]
+            for name in names:
+                await stub.PutFile(pack(files_pb2.PutFileRequest(file=files_pb2.FileSpec(name=name)), data))
+            for number in range(40):
+                call = stub.ReadFiles(files_pb2.ReadFilesRequest(names=names))
+                for _ in range(number % 5):
+                    await call.read()
+                await asyncio.sleep(number % 7 / 1000)
+                call.cancel()
+            assert await instance(channel)
+        assert await asyncio.to_thread(server.stop) == 0
+        assert "event=fault" not in server.log
 
 
 async def test_a_second_signal_ends_it_at_once(site: Site) -> None:

@@ -172,6 +172,9 @@ class Calls(grpc.aio.ServerInterceptor):
             raise
         except MeasurandError as error:
             outcome = _failed(error)
+        except grpc.aio.InternalError as error:  # what was written to a caller that has gone
+            outcome = _Outcome(grpc.StatusCode.CANCELLED)
+            raise asyncio.CancelledError from error
         except Exception as error:
             outcome = _failed(_fault(method, error))
         finally:
