@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from tests.core.rooms import Clock, Direct
 
 from measurand.core.leases import Lease
 from measurand.core.means import Means
-from measurand.core.ports import DocumentStore
+from measurand.core.ports import Document, DocumentStore
 from measurand.server.patterns import compile_pattern
 from measurand.storage.documents.memory import Memory
 
@@ -48,6 +49,23 @@ async def test_one_holds_it_and_the_others_do_not() -> None:
         assert not await other.try_hold()
     assert one.is_held
     assert not other.is_held
+
+
+class Slow(Memory):
+    """A store whose answers let others go first."""
+
+    async def fetch(self, collection: str, key: str) -> Document | None:
+        found = await super().fetch(collection, key)
+        await asyncio.sleep(0)
+        return found
+
+
+async def test_a_holder_that_renews_it_twice_at_once_does_not_stand_in_its_own_way() -> None:
+    peers = Peers()
+    peers.documents = Slow(compile_pattern)
+    one = peers.lease("one")
+    assert await asyncio.gather(*(one.try_hold() for _ in range(5))) == [True] * 5
+    assert one.is_held
 
 
 async def test_the_lease_of_a_dead_holder_goes_to_the_one_who_watched_it_stand_still() -> None:

@@ -7,6 +7,7 @@ holder that was paused may still believe for a moment: what is done under a leas
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from measurand.core.means import Means
@@ -49,6 +50,7 @@ class Lease:
         self._seconds = seconds
         self._seen: _Seen | None = None
         self._renewed: float | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def seconds(self) -> float:
@@ -62,6 +64,10 @@ class Lease:
 
     async def try_hold(self) -> bool:
         """Take or renew the lease if that is possible, and tell whether it is held. Raises what the store raises."""
+        async with self._turn:  # two renewals of ours at once would take each other for another process
+            return await self._try_hold()
+
+    async def _try_hold(self) -> bool:
         now = self._means.monotonic()
         mine = Document(self._name, "", {"owner": self._owner})
         current = await self._documents.fetch(LEASES, self._name)
