@@ -96,7 +96,7 @@ def read(descriptor: int, offset: int, size: int) -> bytes:
     return data
 
 
-def read_at_once(descriptor: int, offset: int, size: int) -> bytes | None:
+def read_at_once(descriptor: int, offset: int, size: int) -> bytearray | None:
     """Return `size` bytes from `offset` if that needs no waiting for the disk, else None. Not every system can tell."""
     if sys.platform != "linux":
         return None
@@ -105,7 +105,7 @@ def read_at_once(descriptor: int, offset: int, size: int) -> bytes | None:
         count = os.preadv(descriptor, [data], offset, os.RWF_NOWAIT)
     except OSError:  # not in memory, or a file system that does not know the question
         return None
-    return bytes(data) if count == size else None
+    return data if count == size else None
 
 
 def make_durable(descriptor: int, *, is_folder: bool = False) -> None:

@@ -71,7 +71,7 @@ class Files:
                     raise short(key, end, found.st_size)
         return self.read(file, key, offset, size) if size else b""
 
-    def read_cached(self, key: str, offset: int, size: int, end: int) -> bytes | None:
+    def read_cached(self, key: str, offset: int, size: int, end: int) -> bytearray | None:
         """Return `size` bytes if the system has them in memory; None if the disk would have to be waited for.
 
         For the event loop's own thread: to open, read and close takes some 30 µs, to wake a thread for it several times

@@ -19,7 +19,7 @@ from measurand.wire.errors import Unavailable
 __all__ = ["Local"]
 
 _CHUNK_BYTES = 1 << 20
-_SMALL_BYTES = 128 << 10
+_SMALL_BYTES = 2 << 20
 """What is not larger is read at once where it is in memory, without a thread."""
 
 
