@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import arrays, components, datasets, product, starting
+from benchmarks.buffer_rows import BUFFER_ROWS
 from benchmarks.data import GiB, KiB, MiB
 from benchmarks.harness import PRODUCT, Contender, Make, Row
 from benchmarks.peers import files, flight, minio, tiled
@@ -357,6 +358,7 @@ ROWS = (
         targets={PRODUCT: 400},
         is_long=True,
     ),
+    *BUFFER_ROWS,
     Row(
         "memory",
         "most resident memory of the server while 16 streams of 1 GiB run",

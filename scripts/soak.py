@@ -19,6 +19,7 @@ MiB = 1024 * 1024
 sys.path.insert(0, str(ROOT))
 from tests.end_to_end import (  # noqa: E402  # found through the line above
     array_rounds,
+    buffer_rounds,
     chaos,
     durable_rounds,
     fleet,
@@ -43,6 +44,7 @@ def main() -> int:
     )
     parser.add_argument("--saves", type=int, default=20, help="rounds of kills amid lab.save (default: 20)")
     parser.add_argument("--streams", type=int, default=3, help="rounds of kills amid 2,000 frames (default: 3)")
+    parser.add_argument("--buffers", type=int, default=50, help="rounds of kills amid appends (default: 50)")
     parser.add_argument("--outages", type=int, default=1, help="half a minute without each store (default: once)")
     parser.add_argument("--properties", type=int, default=20, help="runs of the property tests (default: 20)")
     parser.add_argument("--megabytes", type=int, default=256, help="largest file of a round (default: 256)")
@@ -56,6 +58,7 @@ def main() -> int:
         cut_off(arguments.durable, arguments.seed)
         cut_saves(arguments.saves, arguments.seed)
         cut_streams(arguments.streams, arguments.seed)
+        cut_buffers(arguments.buffers, arguments.seed)
         make_chaos(arguments.chaos, arguments.seed)
         take_away(arguments.outages)
     return properties(arguments.properties, arguments.seed)
@@ -129,6 +132,12 @@ def cut_streams(rounds: int, seed: int) -> None:
         for done in array_rounds.run(rounds, seed=seed):
             tell(done, begin)
     print(flush=True)
+
+
+def cut_buffers(rounds: int, seed: int) -> None:
+    """Kill servers and writers in the middle of appending to a buffer, with readers and consumers at work."""
+    with brought_back_by("appending to a buffer", f"--seed {seed} --buffers {rounds}"):
+        buffer_rounds.run(rounds, seed=seed)
 
 
 def make_chaos(rounds: int, seed: int) -> None:

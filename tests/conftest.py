@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from measurand.server.process import Process
     from measurand.v1.arrays_pb2_grpc import ArrayServiceAsyncStub
+    from measurand.v1.buffers_pb2_grpc import BufferServiceAsyncStub
     from measurand.v1.files_pb2_grpc import FileServiceAsyncStub
 
 settings.register_profile("measurand", deadline=None)  # a busy machine must not turn a right answer into a failure
@@ -100,3 +101,13 @@ async def arrays(channel: grpc.aio.Channel, run: str) -> ArrayServiceAsyncStub:
 
     assert run == "catalogs/lab/datasets/run"
     return arrays_pb2_grpc.ArrayServiceStub(codec_channel(channel))
+
+
+@pytest.fixture
+async def buffers(channel: grpc.aio.Channel, run: str) -> BufferServiceAsyncStub:
+    """The buffers service over the bulk codec; the catalog `lab` is there."""
+    from measurand.v1 import buffers_pb2_grpc
+    from measurand.wire.codec import codec_channel
+
+    assert run.startswith("catalogs/lab/")
+    return buffers_pb2_grpc.BufferServiceStub(codec_channel(channel))

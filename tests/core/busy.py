@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from tests.core.array_rooms import ArrayRooms
 from tests.core.busy_arrays import BusyArrays
+from tests.core.busy_buffers import BusyBuffers
 from tests.core.rooms import Rooms
 
 from measurand.core.catalog_documents import CatalogDraft
@@ -54,6 +55,8 @@ class Busy:
         The bytes of all files that were ever sent.
     arrays : BusyArrays
         What it does with arrays.
+    buffers : BusyBuffers
+        What it does with buffers.
     """
 
     rooms: Rooms
@@ -65,12 +68,14 @@ class Busy:
 
     def __post_init__(self) -> None:
         self.arrays = BusyArrays(self.chance)
+        self.buffers = BusyBuffers(random.Random(str(self.chance.getstate())))
 
     async def begin(self) -> None:
         await self.rooms.catalogs.create(LOCAL_USER, "lab", CatalogDraft(title="Lab", labels={"room": "1.23"}))
         await self.rooms.catalogs.create(LOCAL_USER, "tmp", CatalogDraft(undelete_window=timedelta(0)))
         for _ in range(4):
             await self.make()
+        await self.buffers.begin(self.rooms)
 
     async def step(self) -> None:
         """Do something; what has no object just now is left."""
@@ -91,6 +96,8 @@ class Busy:
         [verb] = self.chance.choices([verb for _, verb in verbs], [weight for weight, _ in verbs])
         self.rooms.clock.move(timedelta(milliseconds=self.chance.randrange(1, 50)))
         await verb()
+        if self.buffers.chance.random() < 0.1:
+            await self.buffers.step(self.rooms)
 
     async def make(self, dataset_id: str = "") -> None:
         self.made += 1

@@ -13,6 +13,7 @@ import pytest
 from blake3 import blake3
 from tests.core.array_rooms import ArrayRooms
 from tests.core.busy import Busy, Known
+from tests.core.busy_buffers import check_buffers
 from tests.core.crashing import Crash, Fuse, fused
 from tests.core.interleaved import Gate, gated, letting
 from tests.core.rooms import Rooms, make_rooms
@@ -92,10 +93,11 @@ async def check_whole(rooms: Rooms, busy: Busy) -> None:
                 assert (running.size, running.digests) == (file.size, file.digests)
                 assert running.digests.blake3 in sent
     for item in await rooms.documents.find(ARRAYS, limit=10_000):
-        if not is_purging(datasets[item.document.scope]):
+        if not is_purging(datasets[item.document.scope]) and datasets[item.document.scope].body["deleted"] is None:
             array = array_of(item.document)
             if array.trim is None:
                 assert set(await ArrayRooms(rooms).read(array)) <= busy.arrays.sent, array.name
+    await check_buffers(rooms, busy.buffers.sent)
     for key, document in datasets.items():
         if is_purging(document):
             continue
@@ -175,9 +177,14 @@ async def test_a_backup_made_while_everything_changes_is_whole(seed: int, looks:
 async def live_on(rooms: Rooms, busy: Busy) -> None:
     """Go on working with what was restored, and find the histories still right."""
     found = await rooms.documents.find(DATASETS, limit=10_000)
-    names = [parse_dataset(item.document.key) for item in found if item.document.body["deleted"] is None]
+    names = [
+        parse_dataset(item.document.key)
+        for item in found
+        if item.document.body["deleted"] is None and item.document.body["kind"] != "batch"
+    ]
     later = Busy(rooms, random.Random(1), sent=busy.sent)
     later.arrays.sent = busy.arrays.sent
+    later.buffers.sent = busy.buffers.sent
     later.made = 10_000
     for name in names:
         dataset = await rooms.datasets.get(LOCAL_USER, name)

@@ -62,3 +62,16 @@ def test_the_data_file_way_of_working_runs(tmp_path: Path) -> None:
     said = run([sys.executable, "-W", "error", str(ROOT / "examples/data_file.py")], tmp_path)
     assert said.endswith("all of it is as it should be\n")
     assert not list((tmp_path / "TMPDIR").iterdir())
+
+
+def test_a_detector_and_its_trainers_share_a_buffer(tmp_path: Path) -> None:
+    said = run([sys.executable, "-W", "error", str(ROOT / "examples/buffer.py"), "--blocks", "40"], tmp_path)
+    assert "100 blocks are in 3 batches, each once" in said
+    assert "run-2: trained on records 41 to 80" in said
+
+
+def test_the_page_of_buffers_runs_as_it_is_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs/buffers.md").read_text()
+    examples = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
+    (tmp_path / "example.py").write_text(f"{examples}\nclient.close()\n")
+    run([sys.executable, "-W", "error", "example.py"], tmp_path)

@@ -16,14 +16,14 @@ import pytest
 from tests.servers import Server
 from tests.stores import open_site
 
-from measurand.v1 import arrays_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2
+from measurand.v1 import arrays_pb2, buffers_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2
 
 TOOLS = Path(__file__).parents[2] / ".tools"
 COMMAND = shutil.which("grpcurl", path=os.pathsep.join([os.environ.get("PATH", os.defpath), str(TOOLS)]))
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="grpcurl is neither on the PATH nor in .tools")
 
 SERVICES = [
-    service for module in (arrays_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2)
+    service for module in (arrays_pb2, buffers_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]  # fmt: skip
 UNARY = [
@@ -216,6 +216,90 @@ def test_an_array_is_made_written_read_grown_and_removed(server: Server, made: d
     assert [one["uid"] for one in call(server, array("ListArrays"), {"parent": RUN})["arrays"]] == [uid]
     assert call(server, array("DeleteArray"), {"name": name}) == {}
     assert refused(server, array("GetArray"), {"name": name})["code"] == 5
+
+
+def buffer(action: str) -> str:
+    return f"measurand.v1.BufferService/{action}"
+
+
+def test_records_go_in_and_out_and_a_window_becomes_a_batch(server: Server, made: dict[str, Any]) -> None:
+    name = "catalogs/lab/buffers/live"
+    policy = {"freeze_after_records": "5", "freeze_after_age": "3600s"}
+    new = {
+        "parent": "catalogs/lab",
+        "buffer_id": "live",
+        "buffer": {"policy": policy, "metadata": {"fields": {"a": 1}}},
+    }
+    created = call(server, buffer("CreateBuffer"), new)
+    assert (created["state"], created["window"]) == ("BUFFER_STATE_ACTIVE", "1")
+    header = {
+        "event_time": "2026-11-21T10:00:00.000001Z",
+        "metadata": {"fields": {"t0": {"$numberDouble": "NaN"}}},
+        "array": {"data_type": "int16", "shape": ["2"]},
+        "part": {"set": "e", "index": 0, "count": 2},
+    }
+    records = [{"header": header, "data": shown(1, -1)}, {"data": shown(7)}]
+    appended = call(server, buffer("Append"), {"name": name, "records": records, "request_id": "r"})
+    assert appended == {"firstSequence": "1", "count": "2", "window": "1"}
+    update = {"buffer": {"name": name, "description": "strain"}}
+    assert call(server, buffer("UpdateBuffer"), update)["metadata"] == {"fields": {"a": 1}}
+    found = call(server, buffer("GetBuffer"), {"name": name})
+    assert (found["description"], found["stats"]["nextSequence"], found["stats"]["windowRecords"]) == (
+        "strain",
+        "3",
+        "2",
+    )
+    assert [one["name"] for one in call(server, buffer("ListBuffers"), {"parent": "catalogs/-"})["buffers"]] == [name]
+
+    page = call(server, buffer("ReadRecords"), {"name": name, "wait": "1s", "selection": {"filter": "size = 4"}})
+    (record,) = page["records"]
+    assert (record["data"], page["nextSequence"], page["readSequence"]) == (shown(1, -1), "3", "2")
+    assert record["header"]["eventTime"] == "2026-11-21T10:00:00.000001Z"
+    assert record["header"]["metadata"] == header["metadata"]
+    tailed = call(server, buffer("TailBuffer"), {"name": name, "stop_at_end": True})  # a stream of one message
+    assert (len(tailed["headers"]), tailed["data"]) == (2, shown(1, -1, 7))
+
+    group = f"{name}/groups/train"
+    put = call(server, buffer("PutConsumerGroup"), {"group": {"name": group, "ack_deadline": "30s"}})
+    assert (put["lag"], put["ackDeadline"]) == ("2", "30s")
+    fetch = {"name": group, "consumer": "me", "max_records": 2}
+    fetched = call(server, buffer("FetchRecords"), fetch)
+    assert [one["sequence"] for one in fetched["deliveries"]] == ["1", "2"]
+    settle = {"name": group, "consumer": "me", "settlement": {"acknowledge": ["1"], "give_back": ["2"]}}
+    assert call(server, buffer("SettleRecords"), settle) == {"settledSequence": "1"}
+    assert call(server, buffer("GetConsumerGroup"), {"name": group, "with_unsettled": True})["unsettled"] == ["2"]
+    consumed = call(server, buffer("ListConsumerGroups"), {"parent": name})
+    assert [one["name"] for one in consumed["groups"]] == [group]
+    assert call(server, buffer("SeekConsumerGroup"), {"name": group, "after_sequence": "-1"})["settledSequence"] == "2"
+    assert call(server, buffer("ListGivenUpRecords"), {"parent": group}) == {}
+    assert call(server, buffer("DeleteConsumerGroup"), {"name": group}) == {}
+
+    assert call(server, buffer("FreezeBuffer"), {"name": name})["waiting"]
+    frozen = call(server, buffer("FreezeBuffer"), {"name": name, "force": True, "lease": "900s"})
+    status = refused(server, buffer("Append"), {"name": name, "records": [{}]})
+    assert (status["code"], status["details"][0]["reason"]) == (9, "BUFFER_FROZEN")
+    unfreeze = {"name": name, "freeze_token": frozen["freezeToken"], "batch": {"title": "t", "tags": ["x"]}}
+    batch = call(server, buffer("UnfreezeBuffer"), unfreeze)["batch"]
+    assert (batch["records"], batch["size"], batch["title"], batch["tags"]) == (
+        "2",
+        found["stats"]["windowBytes"],
+        "t",
+        ["x"],
+    )
+    assert call(server, buffer("ListBatches"), {"parent": name})["batches"] == [batch]
+    assert len(call(server, buffer("ReadRecords"), {"name": batch["dataset"]})["records"]) == 2
+    assert "batch" not in call(server, buffer("RotateBuffer"), {"name": name})  # there is nothing in it
+
+    note = call(server, buffer("AddBufferNote"), {"name": name, "message": "beam off"})
+    events = call(server, buffer("ListBufferEvents"), {"parent": name})["events"]
+    assert events[0] == note
+    assert [one["kind"].removeprefix("BUFFER_EVENT_KIND_") for one in events[::-1]] == [
+        "CREATED", "UPDATED", "WAITING", "FROZEN", "REFUSED", "OPENED", "SEALED", "NOTE"
+    ]  # fmt: skip
+    finished = call(server, buffer("FinishBuffer"), {"name": name, "next_buffer": "catalogs/lab/buffers/v2"})
+    assert (finished["state"], finished["nextBuffer"]) == ("BUFFER_STATE_FINISHED", "catalogs/lab/buffers/v2")
+    assert call(server, buffer("DeleteBuffer"), {"name": name, "force": True}) == {}
+    assert refused(server, buffer("GetBuffer"), {"name": name})["code"] == 5
 
 
 def test_an_error_says_what_is_wrong_in_words_and_in_details(server: Server, made: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ SERVICES = {
     V1,
     V1ALPHA,
     "measurand.v1.ArrayService",
+    "measurand.v1.BufferService",
     "measurand.v1.CatalogService",
     "measurand.v1.DatasetService",
     "measurand.v1.FileService",

@@ -50,7 +50,7 @@ async def test_each_call_is_one_hop_to_a_thread(tmp_path: Path) -> None:
     blob = await store.put("a", [noise(100_000), noise(100_000)])
     assert hops.count == 1
     assert len(await content(store, blob)) == 200_000
-    assert hops.count == 2
+    assert hops.count <= 2  # none, where the system has it in memory
     stage = await store.stage("b")
     hops.count = 0
     await stage.append([noise(MiB)] * 6)

@@ -252,8 +252,9 @@ def told() -> set[str]:
     metrics.moved("s3", "open", 1)
     metrics.moved("s3", "put", 1)
     metrics.asked("mongodb", "files", "find", 1.0, "STORE_UNAVAILABLE")
-    server = "".join((ROOT / f"services/measurand/server/{name}.py").read_text() for name in ("compose", "stores"))
-    found = re.findall(r"Figure\(\s*\"(\w+)\"(.*)", server)
+    modules = ("compose", "stores", "buffer_rooms", "buffer_figures")
+    server = "".join((ROOT / f"services/measurand/server/{name}.py").read_text() for name in modules)
+    found = re.findall(r"(?:Figure|Series|of)\(\s*\"(measurand_\w+)\"(.*)", server)
     figures = {name + ("_total" if "is_count=True" in rest else "") for name, rest in found}
     families = text_string_to_metric_families(metrics.page().decode())
     counted = {sample.name for family in families for sample in family.samples}

@@ -29,6 +29,7 @@ COMMANDS = {
     "edit": "measurand.cli.changing",
     "rm": "measurand.cli.changing",
     "undelete": "measurand.cli.changing",
+    "buffer": "measurand.cli.buffers",
     "catalog": "measurand.cli.catalogs",
     "version": "measurand.cli.about",
     "completion": "measurand.cli.about",

@@ -2,12 +2,16 @@
 
 from measurand.client import errors
 from measurand.client._async.arrays import AsyncArray
+from measurand.client._async.batches import AsyncBatch
+from measurand.client._async.buffers import AsyncBuffer
 from measurand.client._async.catalogs import AsyncCatalog
 from measurand.client._async.client import AsyncClient
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.found import AsyncFound
 from measurand.client._async.watching import AsyncChange
 from measurand.client._sync.arrays import Array
+from measurand.client._sync.batches import Batch
+from measurand.client._sync.buffers import Buffer
 from measurand.client._sync.catalogs import Catalog
 from measurand.client._sync.client import Client
 from measurand.client._sync.datasets import Dataset
@@ -15,19 +19,26 @@ from measurand.client._sync.found import Found
 from measurand.client._sync.watching import Change
 from measurand.client._version import __version__
 from measurand.client.background import Background
+from measurand.client.buffer_facts import BufferEvent, Freeze, Stats
 from measurand.client.data_files import DataFile
+from measurand.client.records import Part, Record
 from measurand.client.results import DownloadResult, File, FileLocation, NewDataset, Revision, UploadResult
 from measurand.wire.documents import SmallArray, Timestamp
 
 __all__ = [
     "Array",
     "AsyncArray",
+    "AsyncBatch",
+    "AsyncBuffer",
     "AsyncCatalog",
     "AsyncChange",
     "AsyncClient",
     "AsyncDataset",
     "AsyncFound",
     "Background",
+    "Batch",
+    "Buffer",
+    "BufferEvent",
     "Catalog",
     "Change",
     "Client",
@@ -37,9 +48,13 @@ __all__ = [
     "File",
     "FileLocation",
     "Found",
+    "Freeze",
     "NewDataset",
+    "Part",
+    "Record",
     "Revision",
     "SmallArray",
+    "Stats",
     "Timestamp",
     "UploadResult",
     "__version__",

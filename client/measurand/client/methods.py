@@ -13,6 +13,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from measurand.v1 import arrays_pb2 as arrays
+from measurand.v1 import buffers_pb2 as buffers
 from measurand.v1 import catalogs_pb2 as catalogs
 from measurand.v1 import datasets_pb2 as datasets
 from measurand.v1 import files_pb2 as files
@@ -71,7 +72,7 @@ def _bulk_down(name: str, request: type[Q], response: type[R], kind: Class = Cla
 
 _CHANGE, _STREAM = Class.CHANGE, Class.STREAM
 _SERVER, _CATALOGS, _DATASETS, _FILES = "ServerService", "CatalogService", "DatasetService", "FileService"
-_ARRAYS = "ArrayService"
+_ARRAYS, _BUFFERS = "ArrayService", "BufferService"
 
 GET_CAPABILITIES = _plain(f"{_SERVER}/GetCapabilities", server.GetCapabilitiesRequest, server.Capabilities)
 KEEP_OPEN = _plain(f"{_SERVER}/KeepOpen", server.KeepOpenRequest, server.KeepOpenResponse, _STREAM)
@@ -154,3 +155,50 @@ READ_ARRAY_CHUNK = _bulk_down(
 LIST_ARRAY_CHUNKS = _plain(f"{_ARRAYS}/ListArrayChunks", arrays.ListArrayChunksRequest, arrays.ListArrayChunksResponse)
 WATCH_ARRAY = _plain(f"{_ARRAYS}/WatchArray", arrays.WatchArrayRequest, arrays.ArrayChange, _STREAM)
 POLL_ARRAY = _plain(f"{_ARRAYS}/PollArray", arrays.PollArrayRequest, arrays.ArrayChange)
+
+CREATE_BUFFER = _plain(f"{_BUFFERS}/CreateBuffer", buffers.CreateBufferRequest, buffers.Buffer, _CHANGE)
+GET_BUFFER = _plain(f"{_BUFFERS}/GetBuffer", buffers.GetBufferRequest, buffers.Buffer)
+LIST_BUFFERS = _plain(f"{_BUFFERS}/ListBuffers", buffers.ListBuffersRequest, buffers.ListBuffersResponse)
+UPDATE_BUFFER = _plain(f"{_BUFFERS}/UpdateBuffer", buffers.UpdateBufferRequest, buffers.Buffer, _CHANGE)
+DELETE_BUFFER = _plain(f"{_BUFFERS}/DeleteBuffer", buffers.DeleteBufferRequest, Empty, _CHANGE)
+APPEND_RECORDS = _bulk_up(
+    f"{_BUFFERS}/AppendRecords", buffers.AppendRecordsRequest, buffers.AppendRecordsResponse, _STREAM
+)
+APPEND = _plain(f"{_BUFFERS}/Append", buffers.AppendRequest, buffers.AppendResponse, _CHANGE)
+TAIL_BUFFER = _bulk_down(f"{_BUFFERS}/TailBuffer", buffers.TailBufferRequest, buffers.TailBufferResponse)
+READ_RECORDS = _plain(f"{_BUFFERS}/ReadRecords", buffers.ReadRecordsRequest, buffers.ReadRecordsResponse)
+FREEZE_BUFFER = _plain(f"{_BUFFERS}/FreezeBuffer", buffers.FreezeBufferRequest, buffers.FreezeBufferResponse, _CHANGE)
+UNFREEZE_BUFFER = _plain(
+    f"{_BUFFERS}/UnfreezeBuffer", buffers.UnfreezeBufferRequest, buffers.UnfreezeBufferResponse, _CHANGE
+)
+ROTATE_BUFFER = _plain(f"{_BUFFERS}/RotateBuffer", buffers.RotateBufferRequest, buffers.UnfreezeBufferResponse, _CHANGE)
+FINISH_BUFFER = _plain(f"{_BUFFERS}/FinishBuffer", buffers.FinishBufferRequest, buffers.Buffer, _CHANGE)
+LIST_BATCHES = _plain(f"{_BUFFERS}/ListBatches", buffers.ListBatchesRequest, buffers.ListBatchesResponse)
+ADD_BUFFER_NOTE = _plain(f"{_BUFFERS}/AddBufferNote", buffers.AddBufferNoteRequest, buffers.BufferEvent, _CHANGE)
+LIST_BUFFER_EVENTS = _plain(
+    f"{_BUFFERS}/ListBufferEvents", buffers.ListBufferEventsRequest, buffers.ListBufferEventsResponse
+)
+TAIL_BUFFER_EVENTS = _plain(
+    f"{_BUFFERS}/TailBufferEvents", buffers.TailBufferEventsRequest, buffers.BufferEvent, _STREAM
+)
+PUT_CONSUMER_GROUP = _plain(
+    f"{_BUFFERS}/PutConsumerGroup", buffers.PutConsumerGroupRequest, buffers.ConsumerGroup, _CHANGE
+)
+GET_CONSUMER_GROUP = _plain(f"{_BUFFERS}/GetConsumerGroup", buffers.GetConsumerGroupRequest, buffers.ConsumerGroup)
+LIST_CONSUMER_GROUPS = _plain(
+    f"{_BUFFERS}/ListConsumerGroups", buffers.ListConsumerGroupsRequest, buffers.ListConsumerGroupsResponse
+)
+SEEK_CONSUMER_GROUP = _plain(
+    f"{_BUFFERS}/SeekConsumerGroup", buffers.SeekConsumerGroupRequest, buffers.ConsumerGroup, _CHANGE
+)
+LIST_GIVEN_UP_RECORDS = _plain(
+    f"{_BUFFERS}/ListGivenUpRecords", buffers.ListGivenUpRecordsRequest, buffers.ListGivenUpRecordsResponse
+)
+DELETE_CONSUMER_GROUP = _plain(f"{_BUFFERS}/DeleteConsumerGroup", buffers.DeleteConsumerGroupRequest, Empty, _CHANGE)
+CONSUME_RECORDS = _bulk_down(
+    f"{_BUFFERS}/ConsumeRecords", buffers.ConsumeRecordsRequest, buffers.ConsumeRecordsResponse
+)
+FETCH_RECORDS = _plain(f"{_BUFFERS}/FetchRecords", buffers.FetchRecordsRequest, buffers.FetchRecordsResponse, _CHANGE)
+SETTLE_RECORDS = _plain(
+    f"{_BUFFERS}/SettleRecords", buffers.SettleRecordsRequest, buffers.SettleRecordsResponse, _CHANGE
+)

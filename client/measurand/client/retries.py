@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from measurand.client.methods import Class
 from measurand.wire.errors import (
     ChecksumMismatch,
+    Frozen,
     MeasurandError,
     OffsetGap,
     Timeout,
@@ -50,6 +51,8 @@ def may_repeat(error: MeasurandError, kind: Class) -> bool:
         return kind is Class.CHANGE
     if isinstance(error, Unavailable):
         return True
+    if isinstance(error, Frozen):
+        return False  # it may last for hours: whoever wants to wait for it says so
     return error.retry_seconds is not None
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "FailedPrecondition",
     "FeatureDisabled",
     "FilterInvalid",
+    "Frozen",
     "GenerationMismatch",
     "HistoryTrimmed",
     "Internal",
@@ -30,6 +31,7 @@ __all__ = [
     "MeasurandError",
     "NameInvalid",
     "NotFound",
+    "NotFrozen",
     "OffsetGap",
     "OutOfRange",
     "PageTokenInvalid",
@@ -47,6 +49,7 @@ __all__ = [
     "Unavailable",
     "UploadIncomplete",
     "WriterFenced",
+    "WriterSequenceGap",
     "from_wire",
 ]
 
@@ -157,6 +160,14 @@ class FailedPrecondition(MeasurandError, code=9, reason="STATE_WRONG"):
     """The resource is in the wrong state for the call. Details: `resource`, `state`."""
 
 
+class Frozen(FailedPrecondition, reason="BUFFER_FROZEN"):
+    """The buffer is frozen. Always with `retry_seconds`. Details: `resource`, `window`, `owner`."""
+
+
+class NotFrozen(FailedPrecondition, reason="BUFFER_NOT_FROZEN"):
+    """The call needs a frozen buffer. Details: `resource`."""
+
+
 class Sealed(FailedPrecondition, reason="DATASET_SEALED"):
     """The dataset is sealed and takes no more changes of this sort. Details: `resource`."""
 
@@ -179,6 +190,10 @@ class OffsetGap(OutOfRange, reason="OFFSET_GAP"):
 
 class HistoryTrimmed(OutOfRange, reason="HISTORY_TRIMMED"):
     """A resume token is older than the kept history."""
+
+
+class WriterSequenceGap(OutOfRange, reason="WRITER_SEQUENCE_GAP"):
+    """A writer skipped a number. Details: `expected_writer_sequence`."""
 
 
 class DataLoss(MeasurandError, code=15, reason="STORED_DATA_CORRUPT"):

@@ -160,6 +160,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CONTENTION: _ErrorReason.ValueType  # 43
     """ABORTED. Too many changes at once; the server gave up after several tries. Comes with a retry delay."""
+    ERROR_REASON_BUFFER_FROZEN: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION. The buffer is frozen. Details: `resource`, `window`, `owner`. Comes with a retry delay."""
+    ERROR_REASON_BUFFER_NOT_FROZEN: _ErrorReason.ValueType  # 51
+    """FAILED_PRECONDITION. The call needs a frozen buffer. Details: `resource`."""
     ERROR_REASON_DATASET_SEALED: _ErrorReason.ValueType  # 52
     """FAILED_PRECONDITION. The dataset is sealed and takes no more changes of this sort. Details: `resource`."""
     ERROR_REASON_STATE_WRONG: _ErrorReason.ValueType  # 54
@@ -176,6 +180,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE. The wanted records were trimmed, or the resume token is older than the kept history. Read the current
     state and watch from there. Details: `first_sequence` where there is one.
     """
+    ERROR_REASON_WRITER_SEQUENCE_GAP: _ErrorReason.ValueType  # 63
+    """OUT_OF_RANGE. A writer skipped a writer_sequence. Details: `expected_writer_sequence`."""
     ERROR_REASON_CHECKSUM_MISMATCH: _ErrorReason.ValueType  # 70
     """DATA_LOSS. Bytes arrived damaged: send them again. Details: `offset` or `index`, `expected`, `actual`."""
     ERROR_REASON_STORED_DATA_CORRUPT: _ErrorReason.ValueType  # 71
@@ -243,6 +249,10 @@ and for an appender of an array `rows`, how many there were when the newer one b
 """
 ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 43
 """ABORTED. Too many changes at once; the server gave up after several tries. Comes with a retry delay."""
+ERROR_REASON_BUFFER_FROZEN: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION. The buffer is frozen. Details: `resource`, `window`, `owner`. Comes with a retry delay."""
+ERROR_REASON_BUFFER_NOT_FROZEN: ErrorReason.ValueType  # 51
+"""FAILED_PRECONDITION. The call needs a frozen buffer. Details: `resource`."""
 ERROR_REASON_DATASET_SEALED: ErrorReason.ValueType  # 52
 """FAILED_PRECONDITION. The dataset is sealed and takes no more changes of this sort. Details: `resource`."""
 ERROR_REASON_STATE_WRONG: ErrorReason.ValueType  # 54
@@ -259,6 +269,8 @@ ERROR_REASON_HISTORY_TRIMMED: ErrorReason.ValueType  # 62
 """OUT_OF_RANGE. The wanted records were trimmed, or the resume token is older than the kept history. Read the current
 state and watch from there. Details: `first_sequence` where there is one.
 """
+ERROR_REASON_WRITER_SEQUENCE_GAP: ErrorReason.ValueType  # 63
+"""OUT_OF_RANGE. A writer skipped a writer_sequence. Details: `expected_writer_sequence`."""
 ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 70
 """DATA_LOSS. Bytes arrived damaged: send them again. Details: `offset` or `index`, `expected`, `actual`."""
 ERROR_REASON_STORED_DATA_CORRUPT: ErrorReason.ValueType  # 71

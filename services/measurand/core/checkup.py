@@ -14,12 +14,14 @@ from typing import Literal, TypeVar
 
 from measurand.core.arrays.blocks import BLOCKS, Entry, Index, block_of, chunk_text, chunks_text
 from measurand.core.blob_rules import closing
+from measurand.core.buffers.documents import BUFFERS, SEGMENTS, blob_key
+from measurand.core.buffers.proving import fault_of
 from measurand.core.digesting import Running, read_through
 from measurand.core.extents import cut
 from measurand.core.file_documents import FILES, SUPERSEDED, File, file_of
 from measurand.core.limits import Limits
 from measurand.core.means import Means
-from measurand.core.naming import NAMING, Named, is_named, named_by
+from measurand.core.naming import NAMING, Named, is_named, named_by, segments_in
 from measurand.core.ports import Blob, BlobStore, Document, DocumentStore, StoredBlob
 from measurand.core.uploads import UPLOADS, upload_of
 from measurand.core.walking import COLLECTIONS, Unreadable, Walk, shown
@@ -146,6 +148,9 @@ class Checkup:
                 if collection == BLOCKS and bytes_per_second:
                     for document in page:
                         await self._read_chunks(document, bytes_per_second)
+                if collection in (BUFFERS, SEGMENTS) and bytes_per_second:
+                    for document in page:
+                        await self._read_segments(collection, document, bytes_per_second)
                 self._watch(self._seen)
         await self._scan()
         await _each(self._look_for, [[one] for one in self._staged.values()])  # finished meanwhile, or gone
@@ -269,6 +274,18 @@ class Checkup:
         await asyncio.sleep(max(entry.size / bytes_per_second - (self._means.monotonic() - started), 0))
         return "" if found == entry.crc32c else f"its bytes in {entry.blob} do not fit their crc32c"
 
+    async def _read_segments(self, collection: str, document: Document, bytes_per_second: float) -> None:
+        """Read the records that a head or an index of segments names, and hold each to its sum."""
+        uid, segments = segments_in(collection, document)
+        for segment in segments:
+            started = self._means.monotonic()
+            why = await fault_of(self._blobs, self._means, uid, segment)
+            self._seen.read_bytes += segment.size
+            self._watch(self._seen)
+            if why and await is_named(self._documents, blob_key(uid, segment.ulid)):
+                self._tell(Trouble("damaged", _of_segment(collection, document), why))
+            await asyncio.sleep(max(segment.size / bytes_per_second - (self._means.monotonic() - started), 0))
+
     async def _is_still_there(self, key: str, index: Index, entry: Entry) -> bool:
         document = await self._documents.fetch(BLOCKS, key)
         return document is not None and block_of(document).entries.get(index) == entry
@@ -279,9 +296,16 @@ class Checkup:
 
 def _resource(wanted: _Wanted, owner: Document) -> str:
     """Return what stands on a blob, as people know it."""
+    if wanted.collection in (BUFFERS, SEGMENTS):
+        return _of_segment(wanted.collection, owner)
     if wanted.collection != BLOCKS:
         return shown(owner.key)
     return shown(chunks_text(block_of(owner), wanted.blob.key))
+
+
+def _of_segment(collection: str, document: Document) -> str:
+    """Return the buffer whose records those are; their batch may have outlived it."""
+    return shown(document.key if collection == BUFFERS else document.scope)
 
 
 async def _each(work: Callable[[Item], Awaitable[None]], items: Sequence[Item]) -> None:

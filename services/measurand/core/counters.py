@@ -13,8 +13,9 @@ from dataclasses import replace
 
 from measurand.core.arrays.blocks import BLOCKS
 from measurand.core.arrays.documents import ARRAYS, STAGED
+from measurand.core.buffers.batches import KIND, find_batch
 from measurand.core.catalog_documents import CATALOGS
-from measurand.core.dataset_documents import DATASETS, dataset_of, dataset_view, is_purging, recounted_document
+from measurand.core.dataset_documents import DATASETS, Dataset, dataset_of, dataset_view, is_purging, recounted_document
 from measurand.core.file_documents import FILES
 from measurand.core.limits import Limits
 from measurand.core.means import Means
@@ -134,7 +135,7 @@ class Counters:
             dataset = dataset_of(current)
             files = await self._documents.total(FILES, "size", scopes=[name])
             arrays = await self._documents.count(ARRAYS, scopes=[name])
-            size = files.total + await self._array_bytes(name)
+            size = files.total + await self._array_bytes(name) + await self._batch_bytes(dataset)
             if (dataset.file_count, dataset.array_count, dataset.stored_bytes) == (files.count, arrays, size):
                 return
             new = replace(dataset, file_count=files.count, array_count=arrays, stored_bytes=size)
@@ -151,6 +152,13 @@ class Counters:
         chunks = await self._documents.total(BLOCKS, "size", scopes=[name])
         gone = await self._documents.total(STAGED, "size", scopes=[name])
         return max(chunks.total - gone.total, 0)
+
+    async def _batch_bytes(self, dataset: Dataset) -> int:
+        """Return how many bytes the records of a batch have; they are sealed before they are one."""
+        if dataset.kind != KIND:
+            return 0
+        batch = await find_batch(self._documents, dataset.name)
+        return 0 if batch is None else batch.size
 
     async def _recount_catalog(self, name: str) -> None:
         await keep_usage(self._documents, name, await count_usage(self._documents, name))

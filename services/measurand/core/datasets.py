@@ -32,7 +32,7 @@ from measurand.core.metadata import Metadata, MetadataReader
 from measurand.core.names import CatalogName, DatasetName
 from measurand.core.ports import Document, DocumentStore
 from measurand.core.principal import Principal
-from measurand.core.purging import Also, Purging
+from measurand.core.purging import Also, AlsoOfCatalog, Purging
 from measurand.core.requests import Request, make_request
 from measurand.wire.errors import Conflict, FailedPrecondition, InvalidArgument, MeasurandError, NotFound, Sealed
 
@@ -48,6 +48,8 @@ class Datasets:
         The engine of regular expressions, for filters.
     purge_also : sequence of callable
         Remove what else there is of a dataset that is purged.
+    purge_catalog_also : sequence of callable
+        Remove what lies in a catalog that is purged beside its datasets.
 
     Attributes
     ----------
@@ -70,6 +72,7 @@ class Datasets:
         *,
         compile_pattern: CompilePattern,
         purge_also: Sequence[Also] = (),
+        purge_catalog_also: Sequence[AlsoOfCatalog] = (),
     ) -> None:
         self._documents = documents
         self._catalogs = catalogs
@@ -77,7 +80,7 @@ class Datasets:
         self._limits = limits
         self.reader = MetadataReader(means, limits)
         self.history = History(documents, means, limits, collection=DATASETS, archive=REVISIONS)
-        self.purging = Purging(documents, means, also=purge_also)
+        self.purging = Purging(documents, means, also=purge_also, also_of_catalog=purge_catalog_also)
         self._making = Making(documents, catalogs, self.history, self.reader, self.purging, means, limits)
         self.search = Search(documents, catalogs, self.reader, means, limits, compile_pattern=compile_pattern)
         self.watch = Watch(

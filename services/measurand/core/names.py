@@ -10,16 +10,20 @@ from measurand.wire.errors import NameInvalid
 __all__ = [
     "ANY",
     "ArrayName",
+    "BufferName",
     "CatalogName",
     "DatasetName",
     "FileName",
+    "GroupName",
     "check_array_path",
     "check_id",
     "check_path",
     "parse_array",
+    "parse_buffer",
     "parse_catalog",
     "parse_dataset",
     "parse_file",
+    "parse_group",
     "parse_revision",
     "parse_upload",
 ]
@@ -39,6 +43,9 @@ _CATALOG = re.compile(r"catalogs/([^/]*)")
 _DATASET = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)")
 _FILE = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)/files/(.*)", re.DOTALL)
 _ARRAY = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)/arrays/(.*)", re.DOTALL)
+_BUFFER = re.compile(r"catalogs/([^/]*)/buffers/([^/]*)")
+_GROUP = re.compile(r"catalogs/([^/]*)/buffers/([^/]*)/groups/([^/]*)")
+_GROUP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REVISION = re.compile(r"(catalogs/[^/]*/datasets/[^/]*)/revisions/([1-9][0-9]{0,17})")
 _UPLOAD = re.compile(r"uploads/([^/]*)")
 
@@ -101,6 +108,39 @@ class ArrayName:
 
     def __str__(self) -> str:
         return f"catalogs/{self.catalog}/datasets/{self.dataset}/arrays/{self.array}"
+
+
+@dataclass(frozen=True, slots=True)
+class BufferName:
+    """`catalogs/{catalog}/buffers/{buffer}`."""
+
+    catalog: str
+    buffer: str
+
+    @property
+    def parent(self) -> CatalogName:
+        """The catalog it lies in."""
+        return CatalogName(self.catalog)
+
+    def __str__(self) -> str:
+        return f"catalogs/{self.catalog}/buffers/{self.buffer}"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupName:
+    """`catalogs/{catalog}/buffers/{buffer}/groups/{group}`."""
+
+    catalog: str
+    buffer: str
+    group: str
+
+    @property
+    def parent(self) -> BufferName:
+        """The buffer whose records it shares."""
+        return BufferName(self.catalog, self.buffer)
+
+    def __str__(self) -> str:
+        return f"catalogs/{self.catalog}/buffers/{self.buffer}/groups/{self.group}"
 
 
 def check_id(value: str, *, field: str) -> str:
@@ -194,6 +234,25 @@ def parse_array(name: str, *, field: str = "name") -> ArrayName:
     match = _match(_ARRAY, name, field, "catalogs/{catalog}/datasets/{dataset}/arrays/{array}")
     dataset = DatasetName(check_id(match[1], field=field), check_id(match[2], field=field))
     return ArrayName(dataset.catalog, dataset.dataset, check_array_path(match[3], field=field))
+
+
+def parse_buffer(name: str, *, field: str = "name") -> BufferName:
+    """Take `catalogs/{catalog}/buffers/{buffer}` apart."""
+    match = _match(_BUFFER, name, field, "catalogs/{catalog}/buffers/{buffer}")
+    return BufferName(check_id(match[1], field=field), check_id(match[2], field=field))
+
+
+def parse_group(name: str, *, field: str = "name") -> GroupName:
+    """Take `catalogs/{catalog}/buffers/{buffer}/groups/{group}` apart."""
+    match = _match(_GROUP, name, field, "catalogs/{catalog}/buffers/{buffer}/groups/{group}")
+    if not _GROUP_ID.fullmatch(match[3]):
+        raise NameInvalid(
+            f"{field}: {_shown(match[3])} is no id of a group; use 1 to 128 of A-Z a-z 0-9 . _ - and begin with a "
+            "letter or digit",
+            field=field,
+            name=name,
+        )
+    return GroupName(check_id(match[1], field=field), check_id(match[2], field=field), match[3])
 
 
 def parse_revision(name: str, *, field: str = "name") -> tuple[DatasetName, int]:

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 
 from measurand.core.arrays.blocks import BLOCKS, block_key, block_of, block_of_blob, names
 from measurand.core.arrays.documents import ARRAYS, STAGED
+from measurand.core.buffers.documents import BUFFERS, SEGMENTS, blob_key, head_of, index_of, uid_of_blob
+from measurand.core.buffers.heads import Segment
+from measurand.core.buffers.standing import is_gone
 from measurand.core.file_documents import FILES, SUPERSEDED, file_of
 from measurand.core.filters.tree import Compare
 from measurand.core.ports import Document, DocumentStore, Position
 from measurand.core.uploads import UPLOADS, UploadState, upload_of
 from measurand.core.view import Scalar
 
-__all__ = ["NAMING", "Named", "forget", "is_named", "named_by", "namers_of"]
+__all__ = ["NAMING", "Named", "forget", "is_named", "named_by", "namers_of", "segments_in"]
 
 SEARCHED = (FILES, UPLOADS, SUPERSEDED)
 """The collections whose documents name blobs at the path `blob` of their view."""
 
-NAMING = (*SEARCHED, BLOCKS)
-"""The collections whose documents name blobs. The key of an array's blob tells which index document may name it."""
+NAMING = (*SEARCHED, BLOCKS, BUFFERS, SEGMENTS)
+"""The collections whose documents name blobs. The key of an array's blob tells which index document may name it, that
+of a buffer's blob tells the buffer: its head may name it, or an index of its older segments."""
 
 AT_ONCE = 500
 
@@ -43,7 +47,7 @@ class Named:
 
 async def is_named(documents: DocumentStore, key: str) -> bool:
     """Tell whether some document names the blob with this key."""
-    if block_of_blob(key) is not None:
+    if block_of_blob(key) is not None or uid_of_blob(key) is not None:
         return bool(await namers_of(documents, key))
     named = Compare("blob", "=", Scalar("s", key))
     for collection in SEARCHED:
@@ -54,6 +58,8 @@ async def is_named(documents: DocumentStore, key: str) -> bool:
 
 async def namers_of(documents: DocumentStore, key: str) -> Sequence[tuple[str, Document]]:
     """Return the documents that name a blob, each with its collection."""
+    if (uid := uid_of_blob(key)) is not None:
+        return await _segment_namers(documents, uid, key)
     if block_of_blob(key) is not None:
         document = await _index_document(documents, key)
         is_there = document is not None and names(document, key) and await _stands(documents, document)
@@ -82,12 +88,43 @@ def named_by(collection: str, document: Document) -> tuple[Named, ...]:
     """Return the blobs that a document of one of those collections stands on."""
     if collection == BLOCKS:
         return tuple(Named(blob.key, blob.size) for blob in block_of(document).blobs)
+    if collection in (BUFFERS, SEGMENTS):
+        uid, segments = segments_in(collection, document)
+        return tuple(Named(blob_key(uid, segment.ulid), segment.size) for segment in segments)
     if collection != UPLOADS:
         return tuple(Named(extent.blob.key, extent.blob.size) for extent in file_of(document).extents)
     upload = upload_of(document)
     if upload.state not in (UploadState.OPEN, UploadState.COMMITTING):
         return ()  # a committed file has a document of its own
     return tuple(Named(piece.key, piece.size, piece.blob is None) for piece in upload.pieces if piece.size)
+
+
+def segments_in(collection: str, document: Document) -> tuple[str, Sequence[Segment]]:
+    """Return the uid of the buffer that a head or an index of older segments is of, and the segments it names."""
+    if collection == SEGMENTS:
+        index = index_of(document)
+        return index.uid, index.segments
+    if is_gone(document):
+        return "", ()
+    head = head_of(document)
+    return head.uid, head.segments
+
+
+async def _segment_namers(documents: DocumentStore, uid: str, key: str) -> Sequence[tuple[str, Document]]:
+    """Return the head and the index document that name a segment; for a while it may be both.
+
+    The head first: what it names no more was written into an index before.
+    """
+    found: list[tuple[str, Document]] = []
+    for collection, where in (
+        (BUFFERS, Compare("uid", "=", Scalar("s", uid))),
+        (SEGMENTS, Compare("blob", "=", Scalar("s", key))),
+    ):
+        for item in await documents.find(collection, where=where, limit=AT_ONCE):
+            _, segments = segments_in(collection, item.document)
+            if any(blob_key(uid, segment.ulid) == key for segment in segments):
+                found.append((collection, item.document))
+    return found
 
 
 async def _index_document(documents: DocumentStore, key: str) -> Document | None:

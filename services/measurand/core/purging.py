@@ -18,14 +18,14 @@ from measurand.core.dataset_documents import (
 )
 from measurand.core.filters.tree import And, Compare, Exists, Filter, Not
 from measurand.core.means import Means
-from measurand.core.names import DatasetName, parse_dataset
+from measurand.core.names import CatalogName, DatasetName, parse_catalog, parse_dataset
 from measurand.core.ports import Document, DocumentStore
 from measurand.core.requests import fixed_view
 from measurand.core.times import microseconds
 from measurand.core.usage import USAGES
 from measurand.core.view import Scalar
 
-__all__ = ["GONE_DRAFTS", "Also", "Purging"]
+__all__ = ["GONE_DRAFTS", "Also", "AlsoOfCatalog", "Purging"]
 
 PARTS = ("files", "superseded", "uploads", "arrays", "staged_arrays", "array_chunks")
 """What lies in datasets. The blobs that these documents name are garbage then, and are collected as such."""
@@ -44,6 +44,9 @@ AT_ONCE = 16
 Also = Callable[[DatasetName], Awaitable[None]]
 """Removes what else there is of a dataset that goes. May be called again."""
 
+AlsoOfCatalog = Callable[[CatalogName], Awaitable[None]]
+"""Removes what lies in a catalog beside its datasets, before those go. May be called again."""
+
 
 class Purging:
     """Removes datasets and catalogs with all that is in them.
@@ -52,12 +55,22 @@ class Purging:
     ----------
     also : sequence of callable
         Remove what lies elsewhere than in documents.
+    also_of_catalog : sequence of callable
+        Remove what lies in catalogs beside datasets.
     """
 
-    def __init__(self, documents: DocumentStore, means: Means, *, also: Sequence[Also] = ()) -> None:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        means: Means,
+        *,
+        also: Sequence[Also] = (),
+        also_of_catalog: Sequence[AlsoOfCatalog] = (),
+    ) -> None:
         self._documents = documents
         self._means = means
         self._also = also
+        self._also_of_catalog = also_of_catalog
 
     async def purge(self, name: DatasetName) -> bool:
         """Remove a dataset, whatever its state, and tell whether there was one.
@@ -116,6 +129,8 @@ class Purging:
 
     async def _purge_catalog(self, current: Document) -> bool:
         """Remove what a catalog holds, and then the catalog. Its own time is over, so it cannot come back meanwhile."""
+        for remove in self._also_of_catalog:
+            await remove(parse_catalog(current.key))
         while found := await self._documents.find(DATASETS, scopes=[current.key], limit=AT_ONCE, with_text=False):
             await asyncio.gather(*(self.purge(parse_dataset(item.document.key)) for item in found))
         await self._empty(CATALOG_HISTORY, current.key)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from measurand.core.arrays.blocks import BLOCKS, block_key, block_of
 from measurand.core.arrays.documents import ARRAYS, STAGED, array_of
+from measurand.core.buffers.batches import BATCHES, batch_of
+from measurand.core.buffers.documents import BUFFERS, SEGMENTS, event_of, head_of, index_of
+from measurand.core.buffers.heads import Segment
+from measurand.core.buffers.remembering import EVENTS
+from measurand.core.buffers.standing import is_gone
 from measurand.core.catalog_documents import CATALOGS, catalog_of
 from measurand.core.dataset_documents import DATASETS, REVISIONS, dataset_of, is_purging, revision_of
 from measurand.core.file_documents import FILES, SUPERSEDED, file_of
@@ -130,6 +136,26 @@ def _block(document: Document) -> None:
         raise ValueError(f"it is of block {list(block.index)} of {block.uid}")
 
 
+def _head(document: Document) -> None:
+    if is_gone(document):
+        return
+    _segments(head_of(document).segments)
+
+
+def _index(document: Document) -> None:
+    _segments(index_of(document).segments)
+
+
+def _segments(segments: Sequence[Segment]) -> None:
+    for before, segment in pairwise(segments):
+        if segment.first < before.end:
+            raise ValueError(f"its segments overlap at {segment.first}")
+
+
+def _event(document: Document) -> None:
+    event_of(document.body)
+
+
 READERS: Mapping[str, Callable[[Document], object]] = {
     CATALOGS: catalog_of,
     DATASETS: _dataset,
@@ -140,6 +166,10 @@ READERS: Mapping[str, Callable[[Document], object]] = {
     ARRAYS: _array,
     STAGED: _array,
     BLOCKS: _block,
+    BUFFERS: _head,
+    SEGMENTS: _index,
+    BATCHES: batch_of,
+    EVENTS: _event,
 }
 COLLECTIONS = tuple(READERS)
 """What there is to walk over. The other collections hold notes that are made anew when they are lost."""

@@ -13,6 +13,8 @@ from importlib.metadata import version
 
 from measurand.core.arrays.layout import Layout
 from measurand.core.arrays.sealing_arrays import SealedArrays
+from measurand.core.buffers.live import Board
+from measurand.core.buffers.releasing import Releasing
 from measurand.core.catalogs import Catalogs
 from measurand.core.collector import Collector
 from measurand.core.counters import Counters
@@ -30,22 +32,26 @@ from measurand.core.small_files import SmallFiles
 from measurand.core.uploading import Uploads
 from measurand.server.array_rooms import make_array_rooms
 from measurand.server.background import Job
+from measurand.server.buffer_figures import BufferFigures
+from measurand.server.buffer_rooms import make_buffer_parts
 from measurand.server.config import Config
 from measurand.server.listener import Adder, serving
 from measurand.server.means import in_threads, make_means, make_threads
-from measurand.server.metrics import Figure
+from measurand.server.metrics import Figure, Series
 from measurand.server.open_uploads import OpenUploads
 from measurand.server.patterns import compile_pattern
 from measurand.server.probing import Probe
 from measurand.server.stores import Cache, Renew, open_blobs, open_documents
 from measurand.server.watching import StoreMeter
 from measurand.services.arrays import ArrayService
+from measurand.services.buffers import BufferService
 from measurand.services.catalogs import CatalogService
 from measurand.services.datasets import DatasetService
 from measurand.services.files import FileRooms, FileService
 from measurand.services.server_info import About, Holders, ServerService
 from measurand.storage.documents.measured import Measured
 from measurand.v1.arrays_pb2_grpc import add_ArrayServiceServicer_to_server as add_arrays
+from measurand.v1.buffers_pb2_grpc import add_BufferServiceServicer_to_server as add_buffers
 from measurand.v1.catalogs_pb2_grpc import add_CatalogServiceServicer_to_server as add_catalogs
 from measurand.v1.datasets_pb2_grpc import add_DatasetServiceServicer_to_server as add_datasets
 from measurand.v1.files_pb2_grpc import add_FileServiceServicer_to_server as add_files
@@ -75,9 +81,9 @@ class Parts:
     probe: Probe | None
     """Asks stores on the network whether they answer."""
     renew: Renew | None
-    own_figures: Sequence[Figure]
+    own_figures: Sequence[Figure | Series]
     """What this server can tell of itself."""
-    shared_figures: Sequence[Figure]
+    shared_figures: Sequence[Figure | Series]
     """What the server that does the shared work can tell of all of them."""
 
 
@@ -123,8 +129,22 @@ async def compose(
     catalogs = Catalogs(documents, means, limits, compile_pattern=compile_pattern)
     layout = Layout(documents, means, opened_blobs.plain)
     opening.push_async_callback(layout.close)
-    datasets = Datasets(documents, catalogs, means, limits, compile_pattern=compile_pattern, purge_also=[layout.remove])
+    board = Board(documents)
+    opening.push_async_callback(board.close)
+    releasing = Releasing(documents, board, means, limits)
+    datasets = Datasets(
+        documents,
+        catalogs,
+        means,
+        limits,
+        compile_pattern=compile_pattern,
+        purge_also=[layout.remove, releasing.release],
+        purge_catalog_also=[releasing.remove_all],
+    )
     array_rooms = make_array_rooms(documents, blobs, datasets, means, limits)
+    buffers = make_buffer_parts(documents, blobs, catalogs, datasets, board, releasing, means, limits)
+    opening.push_async_callback(buffers.commits.close)
+    opening.push_async_callback(buffers.rooms.groups.close)
     drafts = Drafts(documents, catalogs, datasets, means, limits)
     files = Files(documents, datasets, means, limits)
     listing = FileListing(documents, datasets)
@@ -147,11 +167,13 @@ async def compose(
     )
 
     counters = Counters(documents, means, limits)
+    buffer_figures = BufferFigures(documents, means)
     open_uploads = OpenUploads(documents)
 
     return Parts(
         services=[
             ("measurand.v1.ArrayService", serving(add_arrays, ArrayService(array_rooms, means, limits, draining))),
+            ("measurand.v1.BufferService", serving(add_buffers, BufferService(buffers.rooms, means, limits, draining))),
             ("measurand.v1.CatalogService", serving(add_catalogs, CatalogService(catalogs))),
             ("measurand.v1.DatasetService", serving(add_datasets, DatasetService(datasets, drafts, sealing, limits))),
             ("measurand.v1.FileService", serving(add_files, FileService(file_rooms, means, limits, draining))),
@@ -165,6 +187,8 @@ async def compose(
             Job("expire drafts", 10 * MINUTE, drafts.expire, shared=True),
             Job("lay out", 5 * MINUTE, sealing.lay_out_left, shared=True),
             Job("expire arrays", 5 * MINUTE, array_rooms.arrays.expire, shared=True),
+            *buffers.jobs,
+            Job("look at buffers", 3.0, buffer_figures.look, shared=True),
             Job("purge", 10 * MINUTE, datasets.purge_expired, shared=True),
             Job("collect garbage", HOUR, Collector(documents, blobs, means, limits).run_once, shared=True),
         ],
@@ -172,11 +196,12 @@ async def compose(
         lease=Lease(documents, means, name="background", owner=instance_id) if has_peers else None,
         probe=Probe(documents, blobs) if config.is_on_network else None,
         renew=opened.renew,
-        own_figures=opened_blobs.figures,
+        own_figures=[*opened_blobs.figures, *buffers.figures],
         shared_figures=[
             Figure(
                 "measurand_counts_lag_seconds", "Age of the last moment that all counts are right for.", counters.lag
             ),
             Figure("measurand_uploads_open", "Uploads that are begun and not finished.", open_uploads.last),
+            *buffer_figures.series(),
         ],
     )

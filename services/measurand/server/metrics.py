@@ -1,17 +1,21 @@
-"""What a server counts, for Prometheus. Labels come from closed sets: methods, codes, reasons, verbs, collections."""
+"""What a server counts, for Prometheus.
+
+Labels come from closed sets: methods, codes, reasons, verbs, collections; and from the names of the first buffers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["Figure", "Metrics"]
+__all__ = ["Figure", "Metrics", "Series"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -39,6 +43,42 @@ class Figure:
         """Return what stands on the page."""
         kind = CounterMetricFamily if self.is_count else GaugeMetricFamily
         return kind(self.name, self.meaning, value=value)
+
+    def shown(self) -> Metric | None:
+        """Return what stands on the page now; None where there is nothing to tell."""
+        value = self.look()
+        return None if value is None else self.family(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Numbers of one kind of several things, looked at as a `Figure` is.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        What tells the things apart.
+    look : callable
+        The number of each, by the values of its labels.
+    """
+
+    name: str
+    meaning: str
+    labels: tuple[str, ...]
+    look: Callable[[], Mapping[tuple[str, ...], float]]
+    is_count: bool = False
+
+    def family(self) -> Metric:
+        """Return what stands on the page while there is nothing to tell."""
+        kind = CounterMetricFamily if self.is_count else GaugeMetricFamily
+        return kind(self.name, self.meaning, labels=self.labels)
+
+    def shown(self) -> Metric:
+        """Return what stands on the page now."""
+        family: Any = self.family()
+        for labels, value in self.look().items():
+            family.add_metric(labels, value)
+        return cast("Metric", family)
 
 
 class Metrics:
@@ -119,11 +159,11 @@ class Metrics:
         if error:
             self._document_errors.labels(store, collection, verb, error).inc()
 
-    def show(self, figures: Sequence[Figure]) -> None:
+    def show(self, figures: Sequence[Figure | Series]) -> None:
         """Show figures of this process."""
         self.registry.register(_Looked(figures, lambda: True))
 
-    def follow(self, is_leading: Callable[[], bool], figures: Sequence[Figure]) -> None:
+    def follow(self, is_leading: Callable[[], bool], figures: Sequence[Figure | Series]) -> None:
         """Show whether this server does the work that one does for all, and the figures of that work while it does."""
         leading = Figure(
             "measurand_leading",
@@ -141,7 +181,7 @@ class Metrics:
 class _Looked(Collector):
     """Figures, shown while `when` holds."""
 
-    def __init__(self, figures: Sequence[Figure], when: Callable[[], bool]) -> None:
+    def __init__(self, figures: Sequence[Figure | Series], when: Callable[[], bool]) -> None:
         self._figures = figures
         self._when = when
 
@@ -150,6 +190,6 @@ class _Looked(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for figure in self._figures if self._when() else ():
-            value = figure.look()
-            if value is not None:
-                yield figure.family(value)
+            family = figure.shown()
+            if family is not None:
+                yield family

@@ -10,6 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from measurand.client import display, methods, names, problems
 from measurand.client._async.calls import AsyncCalls
+from measurand.client._async.catalog_buffers import AsyncCatalogBuffers
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.found import AsyncFound
 from measurand.client._async.listing import list_files
@@ -29,8 +30,8 @@ BATCH_BYTES = 4 << 20
 MOST_NAMES = 1000
 
 
-class AsyncCatalog(AsyncCatalogSaving):
-    """Datasets that are kept together.
+class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
+    """Datasets and buffers that are kept together.
 
     Made by `create_catalog` and `catalog` of a client.
     """

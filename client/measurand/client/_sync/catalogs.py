@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from measurand.client import display, methods, names, problems
 from measurand.client._sync.calls import Calls
+from measurand.client._sync.catalog_buffers import CatalogBuffers
 from measurand.client._sync.datasets import Dataset
 from measurand.client._sync.found import Found
 from measurand.client._sync.listing import list_files
@@ -30,8 +31,8 @@ BATCH_BYTES = 4 << 20
 MOST_NAMES = 1000
 
 
-class Catalog(CatalogSaving):
-    """Datasets that are kept together.
+class Catalog(CatalogSaving, CatalogBuffers):
+    """Datasets and buffers that are kept together.
 
     Made by `create_catalog` and `catalog` of a client.
     """

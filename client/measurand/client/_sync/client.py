@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from measurand.client import display, methods, names
+from measurand.client._sync.buffers import Buffer
 from measurand.client._sync.calls import Calls
 from measurand.client._sync.catalogs import Catalog
 from measurand.client._sync.datasets import Dataset
 from measurand.client.address import find_address
 from measurand.client.retries import Deadlines
-from measurand.v1 import catalogs_pb2, datasets_pb2, server_pb2
+from measurand.v1 import buffers_pb2, catalogs_pb2, datasets_pb2, server_pb2
 from measurand.wire.errors import AlreadyExists, NameInvalid
 
 __all__ = ["Client"]
@@ -132,6 +133,21 @@ class Client:
             request.page_token = page.next_page_token
             if not page.next_page_token:
                 return found
+
+    def buffer(self, name: str) -> Buffer:
+        """Return the handle of a buffer without asking the server, which may be away: `refresh` fills it.
+
+        With it a writer that has a spool goes on where an earlier run of the program was, server or no server.
+
+        Parameters
+        ----------
+        name : str
+            `catalog/id`, or the resource name `catalogs/{catalog}/buffers/{id}`.
+        """
+        catalog, _, buffer = name.removeprefix("catalogs/").replace("/buffers/", "/").partition("/")
+        if not catalog or not buffer or "/" in buffer:
+            raise NameInvalid(f"{name!r} names no buffer; give catalog/id", field="name", name=name)
+        return Buffer(self._calls, buffers_pb2.Buffer(name=f"catalogs/{catalog}/buffers/{buffer}"))
 
     def delete_catalog(self, id: str, *, force: bool = False) -> None:  # noqa: A002
         """Delete a catalog; `undelete_catalog` brings it back. `force`: with everything in it."""

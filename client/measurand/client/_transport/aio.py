@@ -80,9 +80,15 @@ class Transport:
         finally:
             call.cancel()
 
-    async def duplex(self, method: Method[Request, Response], *, bell: Bell | None = None) -> Duplex[Request, Response]:
-        """Open a call with a stream in each direction; `close` it in the end. The bell rings when an answer is here."""
-        return Duplex(self, self._callable(method, self._channel.stream_stream)(metadata=self._metadata), bell)
+    async def duplex(
+        self, method: Method[Request, Response], *, bell: Bell | None = None, most_answers: int | None = None
+    ) -> Duplex[Request, Response]:
+        """Open a call with a stream in each direction; `close` it in the end. The bell rings when an answer is here.
+
+        Not more than `most_answers` are read before they are taken. Of a method that takes one request send that one.
+        """
+        call = self._callable(method, self._channel.stream_stream)(metadata=self._metadata)
+        return Duplex(self, call, bell, most_answers)
 
     async def hold(self, method: Method[Request, Response], request: Request) -> None:
         """Open a call for as long as the transport lives; returns after its first answer."""
@@ -150,10 +156,12 @@ class Transport:
 class Duplex(Generic[Request, Response]):
     """A call with a stream in each direction. A task reads what the server says as soon as it says it."""
 
-    def __init__(self, transport: Transport, call: Any, bell: Bell | None) -> None:
+    def __init__(self, transport: Transport, call: Any, bell: Bell | None, most_answers: int | None = None) -> None:
         self._transport = transport
         self._call = call
         self._answers: deque[Response] = deque()
+        self._most_answers = most_answers
+        self._room = asyncio.Event()
         self._error: MeasurandError | None = None
         self._is_over = False
         self._bell = bell
@@ -190,11 +198,11 @@ class Duplex(Generic[Request, Response]):
                     await self._news.wait()
             except TimeoutError:
                 self._error = silent(self._transport.address.target)
-        return self._answers.popleft()
+        return self._pop()
 
     def receive_ready(self) -> Response | None:
         """Return an answer that is here already, or None."""
-        return self._answers.popleft() if self._answers else None
+        return self._pop() if self._answers else None
 
     @property
     def has_news(self) -> bool:
@@ -225,11 +233,18 @@ class Duplex(Generic[Request, Response]):
             while (response := await self._transport._read(self._call, patience=None)) is not None:  # noqa: SLF001
                 self._answers.append(response)
                 self._tell()
+                while self._most_answers is not None and len(self._answers) >= self._most_answers:
+                    self._room.clear()
+                    await self._room.wait()
         except MeasurandError as error:
             self._error = error
         finally:
             self._is_over = True
             self._tell()
+
+    def _pop(self) -> Response:
+        self._room.set()
+        return self._answers.popleft()
 
     def _tell(self) -> None:
         self._news.set()

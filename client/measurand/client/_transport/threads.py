@@ -102,11 +102,16 @@ class Transport:
             watch.stop()
             call.cancel()
 
-    def duplex(self, method: Method[Request, Response], *, bell: Bell | None = None) -> Duplex[Request, Response]:
-        """Open a call with a stream in each direction; `close` it in the end. The bell rings when an answer is here."""
+    def duplex(
+        self, method: Method[Request, Response], *, bell: Bell | None = None, most_answers: int | None = None
+    ) -> Duplex[Request, Response]:
+        """Open a call with a stream in each direction; `close` it in the end. The bell rings when an answer is here.
+
+        Not more than `most_answers` are read before they are taken. Of a method that takes one request send that one.
+        """
         outbox: Outbox[Request] = Outbox()
         call = self._callable(method, self._channel.stream_stream)(outbox, metadata=self._metadata)
-        return Duplex(self, call, outbox, bell)
+        return Duplex(self, call, outbox, bell, most_answers)
 
     def hold(self, method: Method[Request, Response], request: Request) -> None:
         """Open a call for as long as the transport lives; returns after its first answer."""
@@ -165,9 +170,18 @@ class Transport:
 class Duplex(Generic[Request, Response]):
     """A call with a stream in each direction. A thread reads what the server says as soon as it says it."""
 
-    def __init__(self, transport: Transport, call: Any, outbox: Outbox[Request], bell: Bell | None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        call: Any,
+        outbox: Outbox[Request],
+        bell: Bell | None,
+        most_answers: int | None = None,
+    ) -> None:
         self._transport = transport
         self._call = call
+        self._most_answers = most_answers
+        self._is_closing = False
         self._outbox = outbox
         self._answers: deque[Response] = deque()
         self._error: MeasurandError | None = None
@@ -203,11 +217,12 @@ class Duplex(Generic[Request, Response]):
                     raise silent(self._transport.address.target)
                 check_stop()
                 self._news.wait(STEP)
-            return self._answers.popleft()
+            return self._pop()
 
     def receive_ready(self) -> Response | None:
         """Return an answer that is here already, or None."""
-        return self._answers.popleft() if self._answers else None
+        with self._news:
+            return self._pop() if self._answers else None
 
     @property
     def has_news(self) -> bool:
@@ -220,6 +235,9 @@ class Duplex(Generic[Request, Response]):
 
     def close(self) -> None:
         """Give the call up, whatever state it is in."""
+        with self._news:
+            self._is_closing = True
+            self._news.notify_all()
         self._call.cancel()
         # gRPC's own thread waits for the next message: without an end it would stay for ever.
         self._outbox.close()
@@ -239,6 +257,10 @@ class Duplex(Generic[Request, Response]):
                     self._answers.append(response)
                     self._news.notify_all()
                 self._tell()
+                if self._most_answers is not None:
+                    with self._news:
+                        while len(self._answers) >= self._most_answers and not self._is_closing:
+                            self._news.wait()
         except MeasurandError as failure:
             error = failure
         finally:
@@ -248,6 +270,11 @@ class Duplex(Generic[Request, Response]):
                 self._news.notify_all()
             self._outbox.close()
             self._tell()
+
+    def _pop(self) -> Response:
+        if self._most_answers is not None:
+            self._news.notify_all()
+        return self._answers.popleft()
 
     def _tell(self) -> None:
         if self._bell is not None:

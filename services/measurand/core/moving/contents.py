@@ -14,6 +14,26 @@ from typing import Any
 from measurand.core.arrays.blocks import BLOCKS, block_of, block_view
 from measurand.core.arrays.documents import ARRAYS, STAGED, array_of, array_view, staged_view
 from measurand.core.arrays.layout import LAYOUTS
+from measurand.core.buffers.batches import BATCHES, batch_document, batch_of
+from measurand.core.buffers.documents import (
+    BUFFERS,
+    SEGMENTS,
+    blob_key,
+    event_of,
+    head_document,
+    head_of,
+    index_document,
+    index_of,
+)
+from measurand.core.buffers.group_documents import (
+    GIVEN_UP,
+    GROUPS,
+    given_up_of,
+    given_up_view,
+    group_document,
+    group_of,
+)
+from measurand.core.buffers.remembering import EVENTS, MEMORIES, event_view, memory_view
 from measurand.core.catalog_documents import CATALOG_HISTORY, CATALOGS, catalog_document, catalog_of
 from measurand.core.counters import FOLLOWERS
 from measurand.core.dataset_documents import (
@@ -30,6 +50,7 @@ from measurand.core.file_documents import FILES, SUPERSEDED, file_document, file
 from measurand.core.history import archived_view
 from measurand.core.leases import LEASES
 from measurand.core.metadata import MetadataReader
+from measurand.core.naming import segments_in
 from measurand.core.ports import Blob, Document
 from measurand.core.purging import GONE_DRAFTS
 from measurand.core.requests import REQUESTS, fixed_view
@@ -115,7 +136,39 @@ async def _request_view(document: Document, _: MetadataReader) -> View:
     return fixed_view(body["request"]["expires"])
 
 
+async def _head_view(document: Document, _: MetadataReader) -> View:
+    return head_document(head_of(document)).view
+
+
+async def _index_view(document: Document, _: MetadataReader) -> View:
+    return index_document(index_of(document)).view
+
+
+async def _batch_view(document: Document, _: MetadataReader) -> View:
+    return batch_document(batch_of(document)).view
+
+
+async def _event_view(document: Document, _: MetadataReader) -> View:
+    return event_view(event_of(document.body))
+
+
+async def _memory_view(document: Document, _: MetadataReader) -> View:
+    body: Mapping[str, Any] = document.body
+    return memory_view(body["expires"])
+
+
+async def _group_view(document: Document, _: MetadataReader) -> View:
+    return group_document(group_of(document)).view
+
+
+async def _given_up_view(document: Document, _: MetadataReader) -> View:
+    return given_up_view(str(document.body["uid"]), given_up_of(document))
+
+
 CONTENTS: Sequence[Content] = (
+    Content(GROUPS, _group_view, BUFFERS, at_once=100),
+    Content(GIVEN_UP, _given_up_view, BUFFERS),
+    Content(BUFFERS, _head_view, CATALOGS, at_once=25),
     Content(UPLOADS, _upload_view, DATASETS),
     Content(FILES, _file_view, DATASETS),
     Content(SUPERSEDED, _superseded_view, DATASETS),
@@ -124,6 +177,10 @@ CONTENTS: Sequence[Content] = (
     Content(BLOCKS, _block_view, DATASETS, at_once=100),
     Content(DATASETS, _dataset_view, CATALOGS, at_once=25),
     Content(REVISIONS, _archived_view, DATASETS, is_archive=True, at_once=25),
+    Content(BATCHES, _batch_view),
+    Content(SEGMENTS, _index_view, at_once=100),
+    Content(EVENTS, _event_view, BUFFERS),
+    Content(MEMORIES, _memory_view, BUFFERS),
     Content(CATALOGS, _catalog_view),
     Content(CATALOG_HISTORY, _archived_view, CATALOGS, is_archive=True),
     Content(REQUESTS, _request_view),
@@ -157,6 +214,8 @@ def portable(content: Content, document: Document, *, with_running: bool) -> Doc
             document = upload_document(replace(upload, pieces=pieces))
     if content.name == STAGED and not with_running:
         return None
+    if content.name in (BUFFERS, GROUPS) and "gone" in document.body:
+        return None  # it keeps revisions from beginning anew, which they do in another store
     body = document.body
     if content.name == DATASETS and body.get("plain_url"):
         body = {**body, "plain_url": None}  # a place of this store: servers over the other lay it out there
@@ -167,6 +226,9 @@ def portable(content: Content, document: Document, *, with_running: bool) -> Doc
 
 def blobs_of(collection: str, document: Document) -> Sequence[Blob]:
     """Return the blobs that a document of one of the naming collections stands on, each once and in full."""
+    if collection in (BUFFERS, SEGMENTS):
+        uid, segments = segments_in(collection, document)
+        return [Blob(blob_key(uid, segment.ulid), segment.size) for segment in segments]
     if collection == BLOCKS:
         return block_of(document).blobs
     if collection == UPLOADS:

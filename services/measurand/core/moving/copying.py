@@ -12,7 +12,10 @@ end is settled by looks at all collections in turn, each of which takes over wha
   are removed after the owner was marked; so what a look sees removed from them goes only at the next look, when
   the owner has been looked at once more. Staged arrays come before those in sight, and these before their index, whose
   chunks they rely on; only cutting an array down goes the other way, and what a look sees of that is settled by the
-  next. What may be too much then is taken away by `mending`; nothing is missing.
+  next. Groups come before the heads of buffers, since they tell how far they have come in them; heads come before the
+  datasets that are made of their windows, these before the notes of what became of windows, and all before segments,
+  events and ids that have moved out of heads. Letting go of records goes the other way, and is settled by the next
+  look as well. What may be too much then is taken away by `mending`; nothing is missing.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ from datetime import datetime
 
 from measurand.core.arrays.blocks import BLOCKS, block_of
 from measurand.core.arrays.documents import ARRAYS, array_of
+from measurand.core.buffers.batches import BATCHES, batch_of
+from measurand.core.buffers.documents import BUFFERS, SEGMENTS, index_of
+from measurand.core.buffers.heads import Segment
+from measurand.core.dataset_documents import DATASETS, is_purging
 from measurand.core.means import Means
 from measurand.core.moving.contents import CONTENTS, Content, portable
 from measurand.core.moving.lines import walk
@@ -208,6 +215,10 @@ class Copying:
             look.written += len(withheld)
         if content.name == BLOCKS and not look.is_torn:
             look.is_torn = await self._is_cut(wanted, there)
+        if content.name == SEGMENTS and not look.is_torn:
+            look.is_torn = await self._is_trimmed(wanted, there)
+        if content.name == BATCHES and not look.is_torn:
+            look.is_torn = await self._is_released(wanted)
         look.written += await self._reconcile(content, wanted, there)
 
     async def _is_cut(self, wanted: Mapping[str, Document], there: Mapping[str, Document]) -> bool:
@@ -226,6 +237,31 @@ class Copying:
                 return True
         return False
 
+    async def _is_trimmed(self, wanted: Mapping[str, Document], there: Mapping[str, Document]) -> bool:
+        """Tell whether segments have left an index that the copy of their buffer, or of a batch, still relies on."""
+        names: set[str] = set()
+        for key, document in there.items():
+            now = wanted.get(key)
+            after = frozenset(index_of(now).segments) if now is not None else frozenset[Segment]()
+            if not after.issuperset(index_of(document).segments):
+                names.add(document.scope)
+        for name in names:
+            copied, present = await self._target.fetch(BUFFERS, name), await self._source.fetch(BUFFERS, name)
+            if copied is not None and (present is None or _reach(present) != _reach(copied)):
+                return True
+        return False
+
+    async def _is_released(self, wanted: Mapping[str, Document]) -> bool:
+        """Tell whether batches were let go of whose dataset the copy still has, since it was looked at before."""
+        released = [batch for batch in map(batch_of, wanted.values()) if batch.released is not None]
+        names = [str(batch.dataset) for batch in released if batch.dataset is not None]
+        for start in range(0, len(names), CHANGES_AT_ONCE):
+            part = names[start : start + CHANGES_AT_ONCE]
+            copied = await self._target.fetch_many(DATASETS, part)
+            if any(not is_purging(document) for document in copied.values()):
+                return True
+        return False
+
     async def _reconcile(self, content: Content, found: Mapping[str, Document], there: Mapping[str, Document]) -> int:
         moved = (portable(content, document, with_running=self._with_running) for document in found.values())
         return await self._writing.reconcile(content, [document for document in moved if document is not None], there)
@@ -237,3 +273,8 @@ def _is_cut(copied: Document, present: Document | None) -> bool:
         return False
     before, now = array_of(copied), array_of(present)
     return before.uid == now.uid and before.cuts != now.cuts
+
+
+def _reach(head: Document) -> tuple[object, object]:
+    """Return from which sequence on which buffer can be read."""
+    return head.body["uid"], head.body.get("first")

@@ -15,6 +15,7 @@ from measurand.core.file_documents import FILES, SUPERSEDED, file_of
 from measurand.core.history import integer
 from measurand.core.moving.contents import CONTENTS, Content
 from measurand.core.moving.lines import walk
+from measurand.core.moving.mending_buffers import mend_buffers
 from measurand.core.ports import Document, DocumentStore
 
 __all__ = ["mend"]
@@ -22,7 +23,7 @@ __all__ = ["mend"]
 
 async def mend(documents: DocumentStore) -> int:
     """Remove what is too much from a store that nobody serves, and return how many documents that were."""
-    removed = 0
+    removed = await mend_buffers(documents)
     # Owners before what lies in them: catalogs lie in nothing, datasets in catalogs, all else in one of the two.
     for content in sorted(CONTENTS, key=lambda content: (content.owners != "catalogs", content.name)):
         if not content.owners:

@@ -11,7 +11,7 @@ from measurand.core.ports import BlobStore, Document, DocumentStore
 
 __all__ = ["prune"]
 
-HELD = ("files/", "arrays/")
+HELD = ("files/", "arrays/", "buffers/")
 """What the keys of blobs begin with that documents name."""
 KEPT = "kept"
 AT_ONCE = 500
