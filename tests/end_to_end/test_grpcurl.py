@@ -57,9 +57,19 @@ def told(server: Server, *words: str) -> str:
 
 
 def call(server: Server, method: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Call a method that goes well."""
-    answer: dict[str, Any] = json.loads(told(server, f"-d={json.dumps(request)}", method))
+    """Call a method that goes well. Fields are named as in the contract: releases of grpcurl differ in their case."""
+    said = told(server, f"-d={json.dumps(request)}", method)
+    answer: dict[str, Any] = json.loads(
+        said,
+        object_pairs_hook=lambda pairs: {
+            key if key[0] == "$" else re.sub("[A-Z]", lowered, key): value for key, value in pairs
+        },
+    )
     return answer
+
+
+def lowered(letter: re.Match[str]) -> str:
+    return f"_{letter[0].lower()}"
 
 
 def refused(server: Server, method: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -240,11 +250,11 @@ def test_records_go_in_and_out_and_a_window_becomes_a_batch(server: Server, made
     }
     records = [{"header": header, "data": shown(1, -1)}, {"data": shown(7)}]
     appended = call(server, buffer("Append"), {"name": name, "records": records, "request_id": "r"})
-    assert appended == {"firstSequence": "1", "count": "2", "window": "1"}
+    assert appended == {"first_sequence": "1", "count": "2", "window": "1"}
     update = {"buffer": {"name": name, "description": "strain"}}
     assert call(server, buffer("UpdateBuffer"), update)["metadata"] == {"fields": {"a": 1}}
     found = call(server, buffer("GetBuffer"), {"name": name})
-    assert (found["description"], found["stats"]["nextSequence"], found["stats"]["windowRecords"]) == (
+    assert (found["description"], found["stats"]["next_sequence"], found["stats"]["window_records"]) == (
         "strain",
         "3",
         "2",
@@ -253,24 +263,24 @@ def test_records_go_in_and_out_and_a_window_becomes_a_batch(server: Server, made
 
     page = call(server, buffer("ReadRecords"), {"name": name, "wait": "1s", "selection": {"filter": "size = 4"}})
     (record,) = page["records"]
-    assert (record["data"], page["nextSequence"], page["readSequence"]) == (shown(1, -1), "3", "2")
-    assert record["header"]["eventTime"] == "2026-11-21T10:00:00.000001Z"
+    assert (record["data"], page["next_sequence"], page["read_sequence"]) == (shown(1, -1), "3", "2")
+    assert record["header"]["event_time"] == "2026-11-21T10:00:00.000001Z"
     assert record["header"]["metadata"] == header["metadata"]
     tailed = call(server, buffer("TailBuffer"), {"name": name, "stop_at_end": True})  # a stream of one message
     assert (len(tailed["headers"]), tailed["data"]) == (2, shown(1, -1, 7))
 
     group = f"{name}/groups/train"
     put = call(server, buffer("PutConsumerGroup"), {"group": {"name": group, "ack_deadline": "30s"}})
-    assert (put["lag"], put["ackDeadline"]) == ("2", "30s")
+    assert (put["lag"], put["ack_deadline"]) == ("2", "30s")
     fetch = {"name": group, "consumer": "me", "max_records": 2}
     fetched = call(server, buffer("FetchRecords"), fetch)
     assert [one["sequence"] for one in fetched["deliveries"]] == ["1", "2"]
     settle = {"name": group, "consumer": "me", "settlement": {"acknowledge": ["1"], "give_back": ["2"]}}
-    assert call(server, buffer("SettleRecords"), settle) == {"settledSequence": "1"}
+    assert call(server, buffer("SettleRecords"), settle) == {"settled_sequence": "1"}
     assert call(server, buffer("GetConsumerGroup"), {"name": group, "with_unsettled": True})["unsettled"] == ["2"]
     consumed = call(server, buffer("ListConsumerGroups"), {"parent": name})
     assert [one["name"] for one in consumed["groups"]] == [group]
-    assert call(server, buffer("SeekConsumerGroup"), {"name": group, "after_sequence": "-1"})["settledSequence"] == "2"
+    assert call(server, buffer("SeekConsumerGroup"), {"name": group, "after_sequence": "-1"})["settled_sequence"] == "2"
     assert call(server, buffer("ListGivenUpRecords"), {"parent": group}) == {}
     assert call(server, buffer("DeleteConsumerGroup"), {"name": group}) == {}
 
@@ -278,11 +288,11 @@ def test_records_go_in_and_out_and_a_window_becomes_a_batch(server: Server, made
     frozen = call(server, buffer("FreezeBuffer"), {"name": name, "force": True, "lease": "900s"})
     status = refused(server, buffer("Append"), {"name": name, "records": [{}]})
     assert (status["code"], status["details"][0]["reason"]) == (9, "BUFFER_FROZEN")
-    unfreeze = {"name": name, "freeze_token": frozen["freezeToken"], "batch": {"title": "t", "tags": ["x"]}}
+    unfreeze = {"name": name, "freeze_token": frozen["freeze_token"], "batch": {"title": "t", "tags": ["x"]}}
     batch = call(server, buffer("UnfreezeBuffer"), unfreeze)["batch"]
     assert (batch["records"], batch["size"], batch["title"], batch["tags"]) == (
         "2",
-        found["stats"]["windowBytes"],
+        found["stats"]["window_bytes"],
         "t",
         ["x"],
     )
@@ -297,7 +307,7 @@ def test_records_go_in_and_out_and_a_window_becomes_a_batch(server: Server, made
         "CREATED", "UPDATED", "WAITING", "FROZEN", "REFUSED", "OPENED", "SEALED", "NOTE"
     ]  # fmt: skip
     finished = call(server, buffer("FinishBuffer"), {"name": name, "next_buffer": "catalogs/lab/buffers/v2"})
-    assert (finished["state"], finished["nextBuffer"]) == ("BUFFER_STATE_FINISHED", "catalogs/lab/buffers/v2")
+    assert (finished["state"], finished["next_buffer"]) == ("BUFFER_STATE_FINISHED", "catalogs/lab/buffers/v2")
     assert call(server, buffer("DeleteBuffer"), {"name": name, "force": True}) == {}
     assert refused(server, buffer("GetBuffer"), {"name": name})["code"] == 5
 
