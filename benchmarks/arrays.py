@@ -302,8 +302,10 @@ def memory(size: int) -> Iterator[Turn]:
     frame = np.random.default_rng(1).integers(0, 4000, FRAME, np.uint16)
     with serving() as (address, pid), Client(address) as client:
         run = client.create_catalog("lab").create("long")
+        turns = iter(range(1_000_000))
 
         def turn() -> float:
+            name = f"frames-{next(turns)}"
             before = psutil.Process().memory_info().rss
             most = 0.0
             ended = threading.Event()
@@ -317,11 +319,11 @@ def memory(size: int) -> Iterator[Turn]:
 
             looking = threading.Thread(target=look)
             looking.start()
-            with run.stream_array("frames", frame_shape=FRAME, dtype="u2", codec="none") as out:
+            with run.stream_array(name, frame_shape=FRAME, dtype="u2", codec="none") as out:
                 for _ in range(size // frame.nbytes):
                     out.write(frame)
             for start in range(0, size // frame.nbytes, 64):
-                run["frames"][start : start + 64]
+                run[name][start : start + 64]
             ended.set()
             looking.join()
             return most / MiB
