@@ -76,6 +76,7 @@ def test_a_record_that_was_prolonged_can_be_acknowledged_before_the_answer() -> 
 def test_the_rest_is_given_back_at_the_end() -> None:
     settlements = of(1, 2, 3)
     settlements.acknowledge(2)
-    settlements.give_back_all()
+    for sequence in sorted(settlements.held):
+        settlements.give_back(sequence)
     message = settlements.next_message()
     assert message is not None and (list(message.acknowledge), list(message.give_back)) == ([2], [1, 3])

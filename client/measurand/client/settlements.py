@@ -44,11 +44,6 @@ class Settlements:
         """Note that a record is to be delivered again after so many seconds; False: something was said of it before."""
         return self._say(sequence, lambda: self._returned.update({sequence: delay}))
 
-    def give_back_all(self) -> None:
-        """Give back whatever nothing was said of."""
-        for sequence in sorted(self.held):
-            self.give_back(sequence)
-
     def extend(self, sequence: int) -> None:
         """Note that a record is held for longer."""
         with self._guard:

@@ -16,6 +16,7 @@ from measurand.core.principal import Principal
 from measurand.services.array_messages import ack_message
 from measurand.services.file_messages import optional
 from measurand.services.file_streams import check_data
+from measurand.services.writing_streams import next_message
 from measurand.v1 import arrays_pb2
 from measurand.wire.codec import unpack
 from measurand.wire.errors import InvalidArgument, NameInvalid, ShuttingDown, SizeMismatch
@@ -85,17 +86,8 @@ async def _take_all(
                 raise InvalidArgument(f"uid: {head.uid} is not the array of this stream", field="uid")
             check_data(data, limits)
             await _take(writer, head, data)
-            if stop.done():
-                return
-            following = asyncio.ensure_future(context.read())
-            if not following.done():
-                await asyncio.wait((following, stop, writer.ending), return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                following.cancel()
-                writer.raise_failure()
-                return
-            message = following.result()
-            if message is grpc.aio.EOF:
+            message = await next_message(context, writer, stop)
+            if message is None or message is grpc.aio.EOF:
                 return
             head, data = unpack(message)
     finally:

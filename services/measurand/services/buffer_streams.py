@@ -21,6 +21,7 @@ from measurand.core.principal import Principal
 from measurand.services.buffer_messages import STATES, run_message, selection_of, slow_reader_of, wait_of
 from measurand.services.file_streams import check_data
 from measurand.services.record_messages import Checksum, Headers, check_sum, header_of, records_of
+from measurand.services.writing_streams import next_message
 from measurand.v1 import buffers_pb2
 from measurand.wire.codec import pack, unpack
 from measurand.wire.errors import Busy, InvalidArgument, MeasurandError, NameInvalid, ShuttingDown, TooLarge
@@ -125,16 +126,9 @@ async def _take_all(
             records = await means.in_thread(_records, *work) if is_costly else _records(*work)
             if records:
                 await writer.take(head.first_writer_sequence, records)
-            if stop.done():
+            message = await next_message(context, writer, stop)
+            if message is None:
                 return
-            following = asyncio.ensure_future(context.read())
-            if not following.done():
-                await asyncio.wait((following, stop, writer.ending), return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                following.cancel()
-                writer.raise_failure()
-                return
-            message = following.result()
             if message is grpc.aio.EOF:
                 large.check_complete()
                 return

@@ -19,6 +19,7 @@ from measurand.core.upload_writer import Ack, UploadWriter
 from measurand.core.uploading import Uploads
 from measurand.services.file_messages import digests_of, file_message, optional, spec_of
 from measurand.services.status import problem_of
+from measurand.services.writing_streams import next_message
 from measurand.v1 import files_pb2
 from measurand.wire.codec import pack, unpack
 from measurand.wire.errors import InvalidArgument, MeasurandError, NameInvalid, ShuttingDown, TooLarge
@@ -100,17 +101,8 @@ async def _take_all(
             if len(data) or head.flush or head.state_lookup:
                 crc32c = optional(head, "crc32c", head.crc32c)
                 await writer.take(head.offset, data, crc32c, flush=head.flush, state_lookup=head.state_lookup)
-            if stop.done():
-                return
-            following = asyncio.ensure_future(context.read())
-            if not following.done():
-                await asyncio.wait((following, stop, writer.ending), return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                following.cancel()
-                writer.raise_failure()
-                return
-            message = following.result()
-            if message is grpc.aio.EOF:
+            message = await next_message(context, writer, stop)
+            if message is None or message is grpc.aio.EOF:
                 return
             head, data = unpack(message)
     finally:

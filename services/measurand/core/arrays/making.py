@@ -36,7 +36,7 @@ class NewArray:
     chunk_shape : tuple of int
         Empty: the server chooses one, of about 1 MiB.
     fill_value : bytes
-        One element, little-endian. Empty: zero.
+        One element, little-endian. Empty: NaN, NaT, 0, False or no text.
     codecs : str
         The chain of Zarr v3 as JSON text. Empty: the server chooses one.
     attributes : Source, optional

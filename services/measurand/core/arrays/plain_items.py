@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -52,11 +51,7 @@ async def texts_of(documents: DocumentStore, dataset: DatasetName, attributes: M
     attributes : mapping
         Those of the root.
     """
-    # Attributes as they are kept: what JSON has no word for, such as a time, stands there in words of Extended JSON.
-    specs = {
-        array.name.array: replace(spec_of_array(array), attributes=json.loads(array.attributes))
-        async for array in _arrays(documents, dataset, "")
-    }
+    specs = {array.name.array: spec_of_array(array) async for array in _arrays(documents, dataset, "")}
     return [Text(key, text.encode()) for key, text in tree_documents(specs, attributes).items()]
 
 
