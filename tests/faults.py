@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import Literal
 
 from measurand.core.blob_rules import closing
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Stage, StoredBlob
 from measurand.wire.errors import MeasurandError, NotFound, StoreFull
 
@@ -46,9 +47,9 @@ class Failing:
         if (verb, self.calls[verb]) in self._fails:
             raise self._error
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         self.count("put")
-        return await self._inner.put(key, chunks)
+        return await self._inner.put(key, chunks, policy=policy)
 
     async def open(self, blob: Blob, offset: int = 0, length: int | None = None) -> AsyncIterator[Buffer]:
         self.count("open")
@@ -70,9 +71,9 @@ class Failing:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
         self.count("stage")
-        return _FailingStage(await self._inner.stage(key), self.count)
+        return _FailingStage(await self._inner.stage(key, policy=policy), self.count)
 
     async def finish(self, key: str, size: int) -> Blob:
         self.count("finish")
@@ -128,12 +129,12 @@ class Full:
         self.room_bytes -= size
         self._taken[key] = self._taken.get(key, 0) + size
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         pieces = list(chunks)
         size = sum(map(len, pieces))
         self.take(key, size)
         try:
-            return await self._inner.put(key, pieces)
+            return await self._inner.put(key, pieces, policy=policy)
         except BaseException:
             self._give_back(key, size)
             raise
@@ -159,8 +160,8 @@ class Full:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
-        return _FullStage(await self._inner.stage(key), key, self.take)
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
+        return _FullStage(await self._inner.stage(key, policy=policy), key, self.take)
 
     async def finish(self, key: str, size: int) -> Blob:
         blob = await self._inner.finish(key, size)
@@ -210,9 +211,9 @@ class Slow:
     def __repr__(self) -> str:
         return f"slow({self._inner!r})"
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         await self._pause("put")
-        return await self._inner.put(key, chunks)
+        return await self._inner.put(key, chunks, policy=policy)
 
     async def open(self, blob: Blob, offset: int = 0, length: int | None = None) -> AsyncIterator[Buffer]:
         await self._pause("open")
@@ -236,9 +237,9 @@ class Slow:
                 yield blob
                 await self._pause("scan")
 
-    async def stage(self, key: str) -> Stage:
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
         await self._pause("stage")
-        return _SlowStage(await self._inner.stage(key), self._pause)
+        return _SlowStage(await self._inner.stage(key, policy=policy), self._pause)
 
     async def finish(self, key: str, size: int) -> Blob:
         await self._pause("finish")
@@ -277,8 +278,8 @@ class _Reading:
     def __init__(self, inner: BlobStore) -> None:
         self._inner = inner
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
-        return await self._inner.put(key, chunks)
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
+        return await self._inner.put(key, chunks, policy=policy)
 
     async def stat(self, key: str) -> StoredBlob:
         return await self._inner.stat(key)
@@ -291,8 +292,8 @@ class _Reading:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
-        return await self._inner.stage(key)
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
+        return await self._inner.stage(key, policy=policy)
 
     async def finish(self, key: str, size: int) -> Blob:
         return await self._inner.finish(key, size)

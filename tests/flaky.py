@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 from tests.faults import Verb
 
 from measurand.core.blob_rules import closing
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Stage, StoredBlob
 from measurand.storage.blobs.retrying import Retrying
 from measurand.wire.errors import MeasurandError, Unavailable
@@ -62,8 +63,8 @@ class Flaky:
             raise self._error()
         return answer
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
-        return await self.call("put", lambda: self._inner.put(key, chunks))
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
+        return await self.call("put", lambda: self._inner.put(key, chunks, policy=policy))
 
     async def open(self, blob: Blob, offset: int = 0, length: int | None = None) -> AsyncIterator[Buffer]:
         async with closing(self._each("open", self._inner.open(blob, offset, length))) as chunks:
@@ -81,8 +82,8 @@ class Flaky:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
-        return _FlakyStage(await self.call("stage", lambda: self._inner.stage(key)), self)
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
+        return _FlakyStage(await self.call("stage", lambda: self._inner.stage(key, policy=policy)), self)
 
     async def finish(self, key: str, size: int) -> Blob:
         return await self.call("finish", lambda: self._inner.finish(key, size))

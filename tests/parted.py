@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from measurand.core.blob_rules import closing
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Stage, StoredBlob
 
 __all__ = ["Parted"]
@@ -29,8 +30,8 @@ class Parted:
     def __repr__(self) -> str:
         return f"parted({self._inner!r})"
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
-        return await self._inner.put(key, chunks)
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
+        return await self._inner.put(key, chunks, policy=policy)
 
     async def open(self, blob: Blob, offset: int = 0, length: int | None = None) -> AsyncIterator[Buffer]:
         async with closing(self._inner.open(blob, offset, length)) as chunks:
@@ -48,8 +49,8 @@ class Parted:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
-        return _PartedStage(await self._inner.stage(key), self._part_bytes)
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
+        return _PartedStage(await self._inner.stage(key, policy=policy), self._part_bytes)
 
     async def finish(self, key: str, size: int) -> Blob:
         return await self._inner.finish(key, size)

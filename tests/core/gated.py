@@ -9,6 +9,7 @@ from typing import Any
 from tests.core.array_rooms import ArrayRooms
 from tests.core.rooms import make_rooms, prepare
 
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, Buffer
 from measurand.storage.blobs.memory import Memory
 from measurand.wire.errors import (
@@ -27,7 +28,7 @@ class Gated(Memory):
         self.puts = 0
         self.opens = 0
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         self.puts += 1
         data = [bytes(chunk) for chunk in chunks]
         if self.gate is not None:

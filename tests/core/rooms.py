@@ -26,6 +26,7 @@ from measurand.core.files import Files
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.names import DatasetName, FileName
+from measurand.core.policies import Policies
 from measurand.core.ports import BlobStore, DocumentStore
 from measurand.core.principal import LOCAL_USER
 from measurand.core.reading import Reading
@@ -83,7 +84,7 @@ class Rooms:
         self.datasets = Datasets(documents, self.catalogs, means, limits, compile_pattern=compile_pattern)
         self.files = Files(documents, self.datasets, means, limits)
         self.uploads = Uploads(documents, blobs, self.datasets, self.files, means, limits)
-        self.small_files = SmallFiles(blobs, self.datasets, self.files, means, limits)
+        self.small_files = SmallFiles(blobs, self.datasets, self.files, Policies(documents, means), means, limits)
         self.reading = Reading(blobs, self.files, means, limits)
         self.reading_many = ReadingMany(documents, blobs, self.datasets, self.files, self.reading, limits)
         self.listing = FileListing(documents, self.datasets)

@@ -164,9 +164,9 @@ async def test_a_small_file_whose_machine_slept_is_written_again_before_it_is_na
     put_blob = rooms.blobs.put
     keys: list[str] = []
 
-    async def sleepy(key: str, chunks: object) -> Blob:
+    async def sleepy(key: str, chunks: object, **more: object) -> Blob:
         keys.append(key)
-        blob = await put_blob(key, chunks)  # type: ignore[arg-type]  # handed on as it is
+        blob = await put_blob(key, chunks, **more)  # type: ignore[arg-type]  # handed on as it is
         if len(keys) == 1:
             rooms.clock.time += DAY
         return blob

@@ -56,13 +56,13 @@ class Stalling:
             return
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    async def put(self, key: str, chunks: Iterable[Any]) -> Any:
+    async def put(self, key: str, chunks: Iterable[Any], *, policy: Any = None) -> Any:
         pieces = list(chunks)
         begin = bytes(pieces[0][:30]) if key.startswith("arrays/") and pieces else b""
         if begin.startswith(MARK):
             (Stalling.moment,) = [moment for moment in MOMENTS if begin.startswith(mark(moment))]
         self.at("before the put")
-        blob = await self._inner.put(key, _amid(pieces))
+        blob = await self._inner.put(key, _amid(pieces), policy=policy)
         self.at("behind the put")
         return blob
 

@@ -13,6 +13,7 @@ import pytest
 from tests.faults import Damaged, Failing, Verb
 
 from measurand.core.means import Means
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Changes, Document, DocumentStore, Found, StoredBlob
 from measurand.core.view import Entry, Scalar
 from measurand.server.doctor import documents
@@ -248,9 +249,9 @@ class Odd(Unclosing):
 
 
 class Overwriting(Odd):
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         await self.inner.delete(key)
-        made: Blob = await self.inner.put(key, chunks)
+        made: Blob = await self.inner.put(key, chunks, policy=policy)
         return made
 
 

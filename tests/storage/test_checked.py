@@ -13,6 +13,7 @@ from tests.conformance.blobs import checked, local, local_path
 from tests.conformance.test_blobs import content, noise
 from tests.faults import Chopped, Damaged, Failing
 
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Checks
 from measurand.server.crc32c import combine_crc32c, make_crc32c
 from measurand.storage.blobs.checked import MOST_BLOCKS, Checked
@@ -228,7 +229,7 @@ async def test_finish_while_the_writer_goes_on_gives_the_sums_of_what_is_finishe
 
 async def test_a_store_may_draw_the_chunks_of_a_put_again() -> None:
     class Twice(Chopped):
-        async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+        async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
             assert len(b"".join(chunks)) == 5000  # a first try that is lost
             return await super().put(key, chunks)
 

@@ -22,11 +22,19 @@ def catalog() -> None:
 @click.option("--title", default="", help="Free text.")
 @click.option("--description", default="", help="Free text.")
 @click.option("--undelete-days", metavar="N", type=click.FloatRange(min=0), help="How long what is deleted stays [30].")
+@click.option("--storage", metavar="POLICY", help="single, replicate:3, erasure:4+2 or losses:2.")
 @click.option("--exist-ok", is_flag=True, help="Leave one that is there as it is.")
 @common
 @pass_session
 def create(
-    session: Session, place: Place, title: str, description: str, undelete_days: float | None, *, exist_ok: bool
+    session: Session,
+    place: Place,
+    title: str,
+    description: str,
+    undelete_days: float | None,
+    storage: str | None,
+    *,
+    exist_ok: bool,
 ) -> None:
     """Make a catalog."""
     from datetime import timedelta
@@ -34,7 +42,12 @@ def create(
     window = None if undelete_days is None else timedelta(days=undelete_days)
     with session.connect() as client:
         made = client.create_catalog(
-            place.catalog, title=title, description=description, undelete_window=window, exist_ok=exist_ok
+            place.catalog,
+            title=title,
+            description=description,
+            undelete_window=window,
+            storage=storage,
+            exist_ok=exist_ok,
         )
         if session.as_json:
             print_facts(session, facts_of_catalog(made))

@@ -207,4 +207,5 @@ def facts_of_catalog(catalog: Any) -> dict[str, Any]:
         "deleted": catalog.deleted,
         "datasets": catalog.dataset_count,
         "bytes": catalog.stored_bytes,
+        "storage": None if catalog.storage is None else str(catalog.storage),
     }

@@ -142,6 +142,7 @@ def facts_of_dataset(dataset: Any) -> dict[str, Any]:
         "purge_time": dataset.purge_time,
         "files": dataset.file_count,
         "bytes": dataset.stored_bytes,
+        "storage": None if dataset.storage is None else str(dataset.storage),
         "metadata": json.loads(to_text(dataset.metadata)),
     }
 

@@ -8,6 +8,7 @@ from measurand.client._async.catalogs import AsyncCatalog
 from measurand.client._async.client import AsyncClient
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.found import AsyncFound
+from measurand.client._async.operations import AsyncOperation
 from measurand.client._async.watching import AsyncChange
 from measurand.client._sync.arrays import Array
 from measurand.client._sync.batches import Batch
@@ -16,13 +17,16 @@ from measurand.client._sync.catalogs import Catalog
 from measurand.client._sync.client import Client
 from measurand.client._sync.datasets import Dataset
 from measurand.client._sync.found import Found
+from measurand.client._sync.operations import Operation
 from measurand.client._sync.watching import Change
 from measurand.client._version import __version__
 from measurand.client.background import Background
 from measurand.client.buffer_facts import BufferEvent, Freeze, Stats
 from measurand.client.data_files import DataFile
+from measurand.client.operation_facts import OperationProgress
 from measurand.client.records import Part, Record
 from measurand.client.results import DownloadResult, File, FileLocation, NewDataset, Revision, UploadResult
+from measurand.client.storage import Storage
 from measurand.wire.documents import SmallArray, Timestamp
 
 __all__ = [
@@ -35,6 +39,7 @@ __all__ = [
     "AsyncClient",
     "AsyncDataset",
     "AsyncFound",
+    "AsyncOperation",
     "Background",
     "Batch",
     "Buffer",
@@ -50,11 +55,14 @@ __all__ = [
     "Found",
     "Freeze",
     "NewDataset",
+    "Operation",
+    "OperationProgress",
     "Part",
     "Record",
     "Revision",
     "SmallArray",
     "Stats",
+    "Storage",
     "Timestamp",
     "UploadResult",
     "__version__",

@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from measurand.client import values
+from measurand.client.storage import storage_message
 from measurand.v1 import datasets_pb2
 from measurand.wire.errors import InvalidArgument
 
@@ -23,7 +24,7 @@ def dataset_message(given: Mapping[str, Any], catalog: str) -> tuple[datasets_pb
     Parameters
     ----------
     given : mapping
-        Some of title, kind, tags, parents, metadata, started, ended.
+        Some of title, kind, tags, parents, metadata, started, ended, storage.
     catalog : str
         Parents that are ids lie in this catalog.
 
@@ -39,6 +40,9 @@ def dataset_message(given: Mapping[str, Any], catalog: str) -> tuple[datasets_pb
         try:
             if key in _TIMES:
                 _set_time(getattr(message, field), value)
+            elif key == "storage":
+                field = "storage_policy"
+                message.storage_policy.MergeFrom(storage_message(value))
             elif key == "metadata":
                 message.metadata.json = values.to_text(value)
             elif key == "parents":

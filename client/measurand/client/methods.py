@@ -17,6 +17,7 @@ from measurand.v1 import buffers_pb2 as buffers
 from measurand.v1 import catalogs_pb2 as catalogs
 from measurand.v1 import datasets_pb2 as datasets
 from measurand.v1 import files_pb2 as files
+from measurand.v1 import operations_pb2 as operations
 from measurand.v1 import server_pb2 as server
 from measurand.wire.codec import Bulk
 
@@ -73,6 +74,7 @@ def _bulk_down(name: str, request: type[Q], response: type[R], kind: Class = Cla
 _CHANGE, _STREAM = Class.CHANGE, Class.STREAM
 _SERVER, _CATALOGS, _DATASETS, _FILES = "ServerService", "CatalogService", "DatasetService", "FileService"
 _ARRAYS, _BUFFERS = "ArrayService", "BufferService"
+_OPERATIONS = "OperationService"
 
 GET_CAPABILITIES = _plain(f"{_SERVER}/GetCapabilities", server.GetCapabilitiesRequest, server.Capabilities)
 KEEP_OPEN = _plain(f"{_SERVER}/KeepOpen", server.KeepOpenRequest, server.KeepOpenResponse, _STREAM)
@@ -202,3 +204,16 @@ FETCH_RECORDS = _plain(f"{_BUFFERS}/FetchRecords", buffers.FetchRecordsRequest, 
 SETTLE_RECORDS = _plain(
     f"{_BUFFERS}/SettleRecords", buffers.SettleRecordsRequest, buffers.SettleRecordsResponse, _CHANGE
 )
+
+GET_OPERATION = _plain(f"{_OPERATIONS}/GetOperation", operations.GetOperationRequest, operations.Operation)
+LIST_OPERATIONS = _plain(
+    f"{_OPERATIONS}/ListOperations", operations.ListOperationsRequest, operations.ListOperationsResponse
+)
+WATCH_OPERATION = _plain(
+    f"{_OPERATIONS}/WatchOperation", operations.WatchOperationRequest, operations.Operation, _STREAM
+)
+WAIT_OPERATION = _plain(f"{_OPERATIONS}/WaitOperation", operations.WaitOperationRequest, operations.Operation)
+CANCEL_OPERATION = _plain(
+    f"{_OPERATIONS}/CancelOperation", operations.CancelOperationRequest, operations.Operation, _CHANGE
+)
+DELETE_OPERATION = _plain(f"{_OPERATIONS}/DeleteOperation", operations.DeleteOperationRequest, Empty, _CHANGE)

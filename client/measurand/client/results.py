@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from measurand.client import names
+from measurand.client.storage import Storage
 from measurand.v1 import datasets_pb2, files_pb2
 from measurand.wire.errors import MeasurandError
 
@@ -157,6 +158,7 @@ class NewDataset:
     id: str | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    storage: str | Storage | None = None
 
 
 @dataclass(frozen=True, slots=True)

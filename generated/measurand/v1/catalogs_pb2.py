@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from measurand.v1 import common_pb2 as measurand_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmeasurand/v1/catalogs.proto\x12\x0cmeasurand.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x03\n\x07\x43\x61talog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.measurand.v1.Catalog.LabelsEntry\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.measurand.v1.Usage\x12\x32\n\x0fundelete_window\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x05Usage\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x03\x12\x15\n\rdataset_count\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\"f\n\x14\x43reateCatalogRequest\x12\x12\n\ncatalog_id\x18\x01 \x01(\t\x12&\n\x07\x63\x61talog\x18\x02 \x01(\x0b\x32\x15.measurand.v1.Catalog\x12\x12\n\nrequest_id\x18\x0e \x01(\t\"P\n\x11GetCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\tread_mask\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\xa3\x01\n\x13ListCatalogsRequest\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x06 \x01(\x08\x12-\n\tread_mask\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"X\n\x14ListCatalogsResponse\x12\'\n\x08\x63\x61talogs\x18\x01 \x03(\x0b\x32\x15.measurand.v1.Catalog\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x83\x01\n\x14UpdateCatalogRequest\x12&\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x15.measurand.v1.Catalog\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x0e \x01(\t\"U\n\x14\x44\x65leteCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x0e \x01(\t\":\n\x16UndeleteCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x0e \x01(\t2\xe1\x03\n\x0e\x43\x61talogService\x12J\n\rCreateCatalog\x12\".measurand.v1.CreateCatalogRequest\x1a\x15.measurand.v1.Catalog\x12\x44\n\nGetCatalog\x12\x1f.measurand.v1.GetCatalogRequest\x1a\x15.measurand.v1.Catalog\x12U\n\x0cListCatalogs\x12!.measurand.v1.ListCatalogsRequest\x1a\".measurand.v1.ListCatalogsResponse\x12J\n\rUpdateCatalog\x12\".measurand.v1.UpdateCatalogRequest\x1a\x15.measurand.v1.Catalog\x12J\n\rDeleteCatalog\x12\".measurand.v1.DeleteCatalogRequest\x1a\x15.measurand.v1.Catalog\x12N\n\x0fUndeleteCatalog\x12$.measurand.v1.UndeleteCatalogRequest\x1a\x15.measurand.v1.Catalogb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmeasurand/v1/catalogs.proto\x12\x0cmeasurand.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19measurand/v1/common.proto\"\xfb\x03\n\x07\x43\x61talog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.measurand.v1.Catalog.LabelsEntry\x12\x33\n\x0estorage_policy\x18\x05 \x01(\x0b\x32\x1b.measurand.v1.StoragePolicy\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.measurand.v1.Usage\x12\x32\n\x0fundelete_window\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04\x65tag\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\npurge_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x05Usage\x12\x14\n\x0cstored_bytes\x18\x01 \x01(\x03\x12\x15\n\rdataset_count\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\"f\n\x14\x43reateCatalogRequest\x12\x12\n\ncatalog_id\x18\x01 \x01(\t\x12&\n\x07\x63\x61talog\x18\x02 \x01(\x0b\x32\x15.measurand.v1.Catalog\x12\x12\n\nrequest_id\x18\x0e \x01(\t\"P\n\x11GetCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\tread_mask\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\xa3\x01\n\x13ListCatalogsRequest\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x14\n\x0cshow_deleted\x18\x06 \x01(\x08\x12-\n\tread_mask\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"X\n\x14ListCatalogsResponse\x12\'\n\x08\x63\x61talogs\x18\x01 \x03(\x0b\x32\x15.measurand.v1.Catalog\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x83\x01\n\x14UpdateCatalogRequest\x12&\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x15.measurand.v1.Catalog\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x0e \x01(\t\"U\n\x14\x44\x65leteCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x0e \x01(\t\":\n\x16UndeleteCatalogRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x0e \x01(\t2\xe1\x03\n\x0e\x43\x61talogService\x12J\n\rCreateCatalog\x12\".measurand.v1.CreateCatalogRequest\x1a\x15.measurand.v1.Catalog\x12\x44\n\nGetCatalog\x12\x1f.measurand.v1.GetCatalogRequest\x1a\x15.measurand.v1.Catalog\x12U\n\x0cListCatalogs\x12!.measurand.v1.ListCatalogsRequest\x1a\".measurand.v1.ListCatalogsResponse\x12J\n\rUpdateCatalog\x12\".measurand.v1.UpdateCatalogRequest\x1a\x15.measurand.v1.Catalog\x12J\n\rDeleteCatalog\x12\".measurand.v1.DeleteCatalogRequest\x1a\x15.measurand.v1.Catalog\x12N\n\x0fUndeleteCatalog\x12$.measurand.v1.UndeleteCatalogRequest\x1a\x15.measurand.v1.Catalogb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +37,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CATALOG_LABELSENTRY']._loaded_options = None
   _globals['_CATALOG_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CATALOG']._serialized_start=145
-  _globals['_CATALOG']._serialized_end=599
-  _globals['_CATALOG_LABELSENTRY']._serialized_start=554
-  _globals['_CATALOG_LABELSENTRY']._serialized_end=599
-  _globals['_USAGE']._serialized_start=601
-  _globals['_USAGE']._serialized_end=673
-  _globals['_CREATECATALOGREQUEST']._serialized_start=675
-  _globals['_CREATECATALOGREQUEST']._serialized_end=777
-  _globals['_GETCATALOGREQUEST']._serialized_start=779
-  _globals['_GETCATALOGREQUEST']._serialized_end=859
-  _globals['_LISTCATALOGSREQUEST']._serialized_start=862
-  _globals['_LISTCATALOGSREQUEST']._serialized_end=1025
-  _globals['_LISTCATALOGSRESPONSE']._serialized_start=1027
-  _globals['_LISTCATALOGSRESPONSE']._serialized_end=1115
-  _globals['_UPDATECATALOGREQUEST']._serialized_start=1118
-  _globals['_UPDATECATALOGREQUEST']._serialized_end=1249
-  _globals['_DELETECATALOGREQUEST']._serialized_start=1251
-  _globals['_DELETECATALOGREQUEST']._serialized_end=1336
-  _globals['_UNDELETECATALOGREQUEST']._serialized_start=1338
-  _globals['_UNDELETECATALOGREQUEST']._serialized_end=1396
-  _globals['_CATALOGSERVICE']._serialized_start=1399
-  _globals['_CATALOGSERVICE']._serialized_end=1880
+  _globals['_CATALOG']._serialized_start=172
+  _globals['_CATALOG']._serialized_end=679
+  _globals['_CATALOG_LABELSENTRY']._serialized_start=634
+  _globals['_CATALOG_LABELSENTRY']._serialized_end=679
+  _globals['_USAGE']._serialized_start=681
+  _globals['_USAGE']._serialized_end=753
+  _globals['_CREATECATALOGREQUEST']._serialized_start=755
+  _globals['_CREATECATALOGREQUEST']._serialized_end=857
+  _globals['_GETCATALOGREQUEST']._serialized_start=859
+  _globals['_GETCATALOGREQUEST']._serialized_end=939
+  _globals['_LISTCATALOGSREQUEST']._serialized_start=942
+  _globals['_LISTCATALOGSREQUEST']._serialized_end=1105
+  _globals['_LISTCATALOGSRESPONSE']._serialized_start=1107
+  _globals['_LISTCATALOGSRESPONSE']._serialized_end=1195
+  _globals['_UPDATECATALOGREQUEST']._serialized_start=1198
+  _globals['_UPDATECATALOGREQUEST']._serialized_end=1329
+  _globals['_DELETECATALOGREQUEST']._serialized_start=1331
+  _globals['_DELETECATALOGREQUEST']._serialized_end=1416
+  _globals['_UNDELETECATALOGREQUEST']._serialized_start=1418
+  _globals['_UNDELETECATALOGREQUEST']._serialized_end=1476
+  _globals['_CATALOGSERVICE']._serialized_start=1479
+  _globals['_CATALOGSERVICE']._serialized_end=1960
 # @@protoc_insertion_point(module_scope)

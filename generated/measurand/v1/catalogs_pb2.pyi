@@ -10,6 +10,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from measurand.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -51,6 +52,7 @@ class Catalog(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    STORAGE_POLICY_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     UNDELETE_WINDOW_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
@@ -69,6 +71,10 @@ class Catalog(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 64 pairs; keys match `^[a-z][a-z0-9_.-]{0,62}$`, values have at most 255 characters."""
+
+    @_builtins.property
+    def storage_policy(self) -> _common_pb2.StoragePolicy:
+        """Where new bytes in it are kept unless a dataset or a file says otherwise. Unset: where the server keeps them."""
 
     @_builtins.property
     def usage(self) -> Global___Usage:
@@ -101,6 +107,7 @@ class Catalog(_message.Message):
         title: _builtins.str = ...,
         description: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        storage_policy: _common_pb2.StoragePolicy | None = ...,
         usage: Global___Usage | None = ...,
         undelete_window: _duration_pb2.Duration | None = ...,
         etag: _builtins.str = ...,
@@ -109,9 +116,9 @@ class Catalog(_message.Message):
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         purge_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "purge_time", b"purge_time", "undelete_window", b"undelete_window", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "purge_time", b"purge_time", "storage_policy", b"storage_policy", "undelete_window", b"undelete_window", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "purge_time", b"purge_time", "title", b"title", "undelete_window", b"undelete_window", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "purge_time", b"purge_time", "storage_policy", b"storage_policy", "title", b"title", "undelete_window", b"undelete_window", "update_time", b"update_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,7 +303,7 @@ class UpdateCatalogRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of title, description, labels and undelete_window to change. Unset: those that are
+        """Which of title, description, labels, storage_policy and undelete_window to change. Unset: those that are
         set in `catalog`.
         """
 

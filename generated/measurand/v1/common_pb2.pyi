@@ -148,8 +148,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such resource, or one the caller may not know of. Details: `resource`."""
     ERROR_REASON_RESOURCE_DELETED: _ErrorReason.ValueType  # 21
     """NOT_FOUND. The resource is deleted and can still be undeleted. Details: `resource`, `purge_time`."""
+    ERROR_REASON_LEASE_LOST: _ErrorReason.ValueType  # 22
+    """NOT_FOUND. The lease ran out, was released or was taken over: register again. Details: `resource`."""
     ERROR_REASON_RESOURCE_EXISTS: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS. The id is taken. Details: `resource`."""
+    ERROR_REASON_LEASE_HELD: _ErrorReason.ValueType  # 31
+    """ALREADY_EXISTS. Another lease on the name is alive. Details: `resource`, `owner`, `epoch`, and `expire_time` where it
+    has one.
+    """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 40
     """ABORTED. The resource changed since its etag was read. Read it again. Details: `resource`, `etag`."""
     ERROR_REASON_GENERATION_MISMATCH: _ErrorReason.ValueType  # 41
@@ -196,6 +202,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The server is going away; another will answer."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 101
     """UNAVAILABLE. A store behind the server does not answer. Details: `store`."""
+    ERROR_REASON_CONTAINERS_UNAVAILABLE: _ErrorReason.ValueType  # 102
+    """UNAVAILABLE. Fewer containers are up than the policy needs. Details: `needed`, `available`; `container` where one is
+    at fault.
+    """
     ERROR_REASON_FEATURE_DISABLED: _ErrorReason.ValueType  # 110
     """UNIMPLEMENTED. The feature is switched off or not built in. Details: `feature`."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 111
@@ -237,8 +247,14 @@ ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND. No such resource, or one the caller may not know of. Details: `resource`."""
 ERROR_REASON_RESOURCE_DELETED: ErrorReason.ValueType  # 21
 """NOT_FOUND. The resource is deleted and can still be undeleted. Details: `resource`, `purge_time`."""
+ERROR_REASON_LEASE_LOST: ErrorReason.ValueType  # 22
+"""NOT_FOUND. The lease ran out, was released or was taken over: register again. Details: `resource`."""
 ERROR_REASON_RESOURCE_EXISTS: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS. The id is taken. Details: `resource`."""
+ERROR_REASON_LEASE_HELD: ErrorReason.ValueType  # 31
+"""ALREADY_EXISTS. Another lease on the name is alive. Details: `resource`, `owner`, `epoch`, and `expire_time` where it
+has one.
+"""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 40
 """ABORTED. The resource changed since its etag was read. Read it again. Details: `resource`, `etag`."""
 ERROR_REASON_GENERATION_MISMATCH: ErrorReason.ValueType  # 41
@@ -285,6 +301,10 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 100
 """UNAVAILABLE. The server is going away; another will answer."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 101
 """UNAVAILABLE. A store behind the server does not answer. Details: `store`."""
+ERROR_REASON_CONTAINERS_UNAVAILABLE: ErrorReason.ValueType  # 102
+"""UNAVAILABLE. Fewer containers are up than the policy needs. Details: `needed`, `available`; `container` where one is
+at fault.
+"""
 ERROR_REASON_FEATURE_DISABLED: ErrorReason.ValueType  # 110
 """UNIMPLEMENTED. The feature is switched off or not built in. Details: `feature`."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 111
@@ -355,6 +375,145 @@ class Checksums(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__crc32c) -> _WhichOneofReturnType__crc32c | None: ...
 
 Global___Checksums: _TypeAlias = Checksums  # noqa: Y015
+
+@_typing.final
+class StoragePolicy(_message.Message):
+    """Where and how often bytes are to be kept. That of a file counts, else that of its dataset, else that of its catalog,
+    else that of the server; they are not mixed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ContainerLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    ERASURE_CODE_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    CONTAINER_LABELS_FIELD_NUMBER: _builtins.int
+    ZONES_FIELD_NUMBER: _builtins.int
+    MIN_ZONES_FIELD_NUMBER: _builtins.int
+    CONTAINERS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    TARGET_RELIABILITY_FIELD_NUMBER: _builtins.int
+    RETENTION_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    HOT_COPIES_FIELD_NUMBER: _builtins.int
+    replicas: _builtins.int
+    """That many whole copies, each in another container; 1 to 16."""
+    losses: _builtins.int
+    """So many containers may be lost, 1 to 16: the server chooses copies or a code by how many containers there are and
+    how large a blob is.
+    """
+    min_zones: _builtins.int
+    """Parts must be spread over at least this many zones. 0 means 1."""
+    placement: _builtins.str
+    """What chooses the containers: `balanced` (empty means it), `utilisation`, `two_choices`, `least_used`, `min_storage`,
+    `balance_penalty`, `saturation`, `min_time`, `time_space`, `random`, `fastest`, `popularity`. Those that choose the
+    number of parts as well (`least_used` to `random`) go without `redundancy`.
+    """
+    target_reliability: _builtins.float
+    """For those: how likely the bytes are to last through `retention`, above 0 and below 1. 0 means 0.99999."""
+    quorum: _builtins.bool
+    """Acknowledge when data_parts + half of parity_parts, rounded up, are durable, and note which parts are missing: they
+    are made good first. Else when all are.
+    """
+    hot_copies: _builtins.bool
+    """Keep extra copies of what is read most."""
+    @_builtins.property
+    def erasure_code(self) -> Global___ErasureCode:
+        """Erasure coding."""
+
+    @_builtins.property
+    def container_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only containers that carry all of these labels are used."""
+
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only containers in these zones are used. Empty: any zone."""
+
+    @_builtins.property
+    def containers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these containers are used, `containers/{container}`. Empty: any."""
+
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These containers are not used."""
+
+    @_builtins.property
+    def retention(self) -> _duration_pb2.Duration:
+        """For those. Unset: 365 days."""
+
+    def __init__(
+        self,
+        *,
+        replicas: _builtins.int = ...,
+        erasure_code: Global___ErasureCode | None = ...,
+        losses: _builtins.int = ...,
+        container_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+        min_zones: _builtins.int = ...,
+        containers: _abc.Iterable[_builtins.str] | None = ...,
+        exclude: _abc.Iterable[_builtins.str] | None = ...,
+        placement: _builtins.str = ...,
+        target_reliability: _builtins.float = ...,
+        retention: _duration_pb2.Duration | None = ...,
+        quorum: _builtins.bool = ...,
+        hot_copies: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erasure_code", b"erasure_code", "losses", b"losses", "redundancy", b"redundancy", "replicas", b"replicas", "retention", b"retention"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_labels", b"container_labels", "containers", b"containers", "erasure_code", b"erasure_code", "exclude", b"exclude", "hot_copies", b"hot_copies", "losses", b"losses", "min_zones", b"min_zones", "placement", b"placement", "quorum", b"quorum", "redundancy", b"redundancy", "replicas", b"replicas", "retention", b"retention", "target_reliability", b"target_reliability", "zones", b"zones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_redundancy: _TypeAlias = _typing.Literal["replicas", "erasure_code", "losses"]  # noqa: Y015
+    _WhichOneofArgType_redundancy: _TypeAlias = _typing.Literal["redundancy", b"redundancy"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_redundancy) -> _WhichOneofReturnType_redundancy | None: ...
+
+Global___StoragePolicy: _TypeAlias = StoragePolicy  # noqa: Y015
+
+@_typing.final
+class ErasureCode(_message.Message):
+    """Bytes cut into data parts plus computed parity parts: any `data_parts` of them suffice to read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_PARTS_FIELD_NUMBER: _builtins.int
+    PARITY_PARTS_FIELD_NUMBER: _builtins.int
+    data_parts: _builtins.int
+    """Number of data parts, k; 1 to 32."""
+    parity_parts: _builtins.int
+    """Number of parity parts, m: so many containers may be lost; 1 to 16."""
+    def __init__(
+        self,
+        *,
+        data_parts: _builtins.int = ...,
+        parity_parts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_parts", b"data_parts", "parity_parts", b"parity_parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureCode: _TypeAlias = ErasureCode  # noqa: Y015
 
 @_typing.final
 class Problem(_message.Message):

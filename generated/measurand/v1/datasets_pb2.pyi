@@ -81,6 +81,7 @@ class Dataset(_message.Message):
     ARRAY_COUNT_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     PLAIN_URL_FIELD_NUMBER: _builtins.int
+    STORAGE_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The id is a ULID unless the caller chose one that matches `^[a-z0-9][a-z0-9._-]{0,127}$`. Never changed."""
     title: _builtins.str
@@ -142,6 +143,10 @@ class Dataset(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """See start_time. Unset: unknown, or still running."""
 
+    @_builtins.property
+    def storage_policy(self) -> _common_pb2.StoragePolicy:
+        """Where new bytes in it are kept unless a file says otherwise. Unset: as its catalog says."""
+
     def __init__(
         self,
         *,
@@ -165,10 +170,11 @@ class Dataset(_message.Message):
         array_count: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
         plain_url: _builtins.str = ...,
+        storage_policy: _common_pb2.StoragePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "metadata", b"metadata", "purge_time", b"purge_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "end_time", b"end_time", "metadata", b"metadata", "purge_time", b"purge_time", "start_time", b"start_time", "storage_policy", b"storage_policy", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_count", b"array_count", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "end_time", b"end_time", "etag", b"etag", "file_count", b"file_count", "kind", b"kind", "metadata", b"metadata", "name", b"name", "parents", b"parents", "plain_url", b"plain_url", "purge_time", b"purge_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "stored_bytes", b"stored_bytes", "tags", b"tags", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array_count", b"array_count", "create_time", b"create_time", "creator", b"creator", "delete_time", b"delete_time", "end_time", b"end_time", "etag", b"etag", "file_count", b"file_count", "kind", b"kind", "metadata", b"metadata", "name", b"name", "parents", b"parents", "plain_url", b"plain_url", "purge_time", b"purge_time", "revision", b"revision", "start_time", b"start_time", "state", b"state", "storage_policy", b"storage_policy", "stored_bytes", b"stored_bytes", "tags", b"tags", "title", b"title", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,7 +719,7 @@ class UpdateDatasetRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of title, kind, tags, parents, metadata, start_time and end_time to replace by what `dataset` has.
+        """Which of title, kind, tags, parents, metadata, start_time, end_time and storage_policy to replace by what `dataset` has.
         Unset: none when another part of the request is set, else those that are set in `dataset`.
         """
 

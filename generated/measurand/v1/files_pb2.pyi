@@ -225,6 +225,7 @@ class FileSpec(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     IF_GENERATION_FIELD_NUMBER: _builtins.int
+    STORAGE_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name of the file to make; see File.name. Required."""
     content_type: _builtins.str
@@ -235,6 +236,10 @@ class FileSpec(_message.Message):
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """See File.attributes."""
 
+    @_builtins.property
+    def storage_policy(self) -> _common_pb2.StoragePolicy:
+        """Where its bytes are kept. Unset: as its dataset says."""
+
     def __init__(
         self,
         *,
@@ -242,10 +247,11 @@ class FileSpec(_message.Message):
         content_type: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         if_generation: _builtins.int | None = ...,
+        storage_policy: _common_pb2.StoragePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_generation", b"_if_generation", "if_generation", b"if_generation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_generation", b"_if_generation", "if_generation", b"if_generation", "storage_policy", b"storage_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_generation", b"_if_generation", "attributes", b"attributes", "content_type", b"content_type", "if_generation", b"if_generation", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_generation", b"_if_generation", "attributes", b"attributes", "content_type", b"content_type", "if_generation", b"if_generation", "name", b"name", "storage_policy", b"storage_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__if_generation: _TypeAlias = _typing.Literal["if_generation"]  # noqa: Y015
     _WhichOneofArgType__if_generation: _TypeAlias = _typing.Literal["_if_generation", b"_if_generation"]  # noqa: Y015

@@ -9,6 +9,7 @@ from typing import Any
 
 from measurand.core.filters.fields import Field
 from measurand.core.names import CatalogName, parse_catalog
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Document, Json
 from measurand.core.requests import Request
 from measurand.core.searchable import entries, text
@@ -62,6 +63,7 @@ class CatalogDraft:
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     undelete_window: timedelta | None = None
+    storage_policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Catalog:
         How long deleted datasets can be undeleted. None: as long as the server says.
     usage : Usage, optional
         Only where it was asked for.
+    storage_policy : Policy, optional
+        Where new bytes are kept unless a dataset or a file says otherwise. None: where the server keeps them.
     """
 
     name: CatalogName
@@ -88,6 +92,7 @@ class Catalog:
     delete_time: datetime | None = None
     purge_time: datetime | None = None
     usage: Usage | None = None
+    storage_policy: Policy | None = None
 
     @property
     def etag(self) -> str:
@@ -116,6 +121,7 @@ def catalog_of(document: Document) -> Catalog:
         update_time=from_microseconds(body["updated"]),
         delete_time=None if deleted is None else from_microseconds(deleted),
         purge_time=None if purges is None else from_microseconds(purges),
+        storage_policy=None if (policy := body.get("storage_policy")) is None else Policy.from_json(policy),
     )
 
 
@@ -137,6 +143,8 @@ def catalog_document(catalog: Catalog, request: Request | None) -> Document:
         "purges": None if catalog.purge_time is None else microseconds(catalog.purge_time),
         "request": request.to_json() if request else None,
     }
+    if catalog.storage_policy is not None:
+        body["storage_policy"] = catalog.storage_policy.to_json()
     view = [
         *entries(id=catalog.name.catalog, title=catalog.title),
         *entries(created=catalog.create_time, updated=catalog.update_time),

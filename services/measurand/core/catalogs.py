@@ -37,7 +37,7 @@ from measurand.wire.errors import AlreadyExists, Conflict, FailedPrecondition, I
 
 __all__ = ["CatalogPage", "Catalogs"]
 
-EDITABLE = ("title", "description", "labels", "undelete_window")
+EDITABLE = ("title", "description", "labels", "storage_policy", "undelete_window")
 MAX_TITLE = 1000
 MAX_DESCRIPTION = 100_000
 
@@ -88,6 +88,7 @@ class Catalogs:
             description=draft.description,
             labels=draft.labels,
             undelete_window=draft.undelete_window,
+            storage_policy=draft.storage_policy,
             revision=1,
             creator=principal.name,
             create_time=now,
@@ -200,6 +201,7 @@ class Catalogs:
                 description=draft.description if "description" in fields else before.description,
                 labels=draft.labels if "labels" in fields else before.labels,
                 undelete_window=draft.undelete_window if "undelete_window" in fields else before.undelete_window,
+                storage_policy=draft.storage_policy if "storage_policy" in fields else before.storage_policy,
             )
             return catalog_document(_next(new, now), request) if new != before else None
 

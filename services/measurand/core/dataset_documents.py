@@ -11,6 +11,7 @@ from measurand.core.catalog_documents import etag_of
 from measurand.core.fields import deleted, not_found
 from measurand.core.filters.fields import Field
 from measurand.core.names import DatasetName, parse_dataset
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Document, Json
 from measurand.core.requests import Request
 from measurand.core.searchable import entries, texts
@@ -104,6 +105,8 @@ class Dataset:
         Also while it is deleted.
     plain_url : str, optional
         Where the arrays of a sealed dataset lie as plain Zarr; empty: nowhere. None: nobody has looked yet.
+    storage_policy : Policy, optional
+        Where new bytes are kept unless a file says otherwise. None: as its catalog says.
     """
 
     name: DatasetName
@@ -127,6 +130,7 @@ class Dataset:
     is_draft: bool = False
     is_sealed: bool = False
     plain_url: str | None = None
+    storage_policy: Policy | None = None
 
     @property
     def state(self) -> State:
@@ -191,6 +195,7 @@ def dataset_of(document: Document) -> Dataset:
         is_draft=body.get("draft", False),
         is_sealed=body.get("sealed", False),
         plain_url=body.get("plain_url"),
+        storage_policy=None if (policy := body.get("storage_policy")) is None else Policy.from_json(policy),
     )
 
 
@@ -239,6 +244,8 @@ def dataset_document(dataset: Dataset, metadata_view: View, note: Note, request:
         "comment": note.comment,
         "request": request.to_json() if request else None,
     }
+    if dataset.storage_policy is not None:
+        body["storage_policy"] = dataset.storage_policy.to_json()
     view = dataset_view(dataset, metadata_view)
     return Document(str(dataset.name), str(dataset.name.parent), body, dataset.metadata, view)
 

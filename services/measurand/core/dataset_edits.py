@@ -8,6 +8,7 @@ from datetime import datetime
 
 from measurand.core.dataset_documents import Dataset
 from measurand.core.fields import check_kind, check_parents, check_tags, check_text
+from measurand.core.placement.policies import Policy
 from measurand.wire.errors import InvalidArgument
 
 __all__ = [
@@ -23,7 +24,7 @@ __all__ = [
 Source = str | Mapping[str, object]
 """Metadata as a caller gives it: Extended JSON text, or a decoded document."""
 
-EDITABLE = ("title", "kind", "tags", "parents", "metadata", "start_time", "end_time")
+EDITABLE = ("title", "kind", "tags", "parents", "metadata", "start_time", "end_time", "storage_policy")
 """The fields that an edit may replace."""
 
 MAX_TITLE = 1000
@@ -42,6 +43,7 @@ class DatasetDraft:
     metadata: Source | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
+    storage_policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def apply_edit(dataset: Dataset, edit: DatasetEdit) -> tuple[Dataset, list[str]]
         parents=draft.parents if "parents" in fields else dataset.parents,
         start_time=draft.start_time if "start_time" in fields else dataset.start_time,
         end_time=draft.end_time if "end_time" in fields else dataset.end_time,
+        storage_policy=draft.storage_policy if "storage_policy" in fields else dataset.storage_policy,
     )
     changed = [field for field in EDITABLE if field != "metadata" and getattr(new, field) != getattr(dataset, field)]
     return new, changed

@@ -210,6 +210,7 @@ class Making:
             update_time=now,
             start_time=draft.start_time,
             end_time=draft.end_time,
+            storage_policy=draft.storage_policy,
             is_draft=item.new.is_draft,
         )
         return dataset_document(dataset, item.metadata.view, Note(principal.name), item.request)

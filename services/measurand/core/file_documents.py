@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from measurand.core.extents import Extent, extents_from_json, extents_to_json
 from measurand.core.names import FileName, parse_file
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Document, Json
 from measurand.core.requests import check_request_id, fingerprint
 from measurand.core.times import from_microseconds, microseconds
@@ -60,12 +61,15 @@ class FileSpec:
     ----------
     if_generation : int, optional
         Make it only if the newest generation is this one; 0: only if there is none. None: no check.
+    storage_policy : Policy, optional
+        Where its bytes are kept. None: as its dataset says.
     """
 
     name: FileName
     content_type: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     if_generation: int | None = None
+    storage_policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from measurand.core.filters.tree import Filter
+from measurand.core.placement.policies import Policy
 from measurand.core.view import Scalar, View
 
 __all__ = [
@@ -128,8 +129,14 @@ class Stage(Protocol):
 class BlobStore(Protocol):
     """Immutable bytes under keys that are never reused."""
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         """Store the bytes of all chunks as one blob. Durable when it returns.
+
+        Parameters
+        ----------
+        policy : Policy, optional
+            Where and how often the bytes are to be kept, for a store that has several places. A store that is one
+            place takes no notice of it. None: as the store sees fit.
 
         Raises
         ------
@@ -171,8 +178,8 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def stage(self, key: str) -> Stage:
-        """Begin a blob that is written bit by bit. Raises AlreadyExists."""
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
+        """Begin a blob that is written bit by bit; `policy` as for `put`. Raises AlreadyExists."""
         ...
 
     async def finish(self, key: str, size: int) -> Blob:

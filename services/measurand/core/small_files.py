@@ -17,6 +17,7 @@ from measurand.core.files import DatasetGate, Draft, Files
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.names import DatasetName, FileName
+from measurand.core.policies import Policies
 from measurand.core.ports import Blob, BlobStore, Buffer
 from measurand.core.principal import Principal
 from measurand.core.ulid import make_ulid
@@ -69,10 +70,19 @@ class _Lane:
 class SmallFiles:
     """Stores files that came in one piece."""
 
-    def __init__(self, blobs: BlobStore, datasets: DatasetGate, files: Files, means: Means, limits: Limits) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        datasets: DatasetGate,
+        files: Files,
+        policies: Policies,
+        means: Means,
+        limits: Limits,
+    ) -> None:
         self._blobs = blobs
         self._datasets = datasets
         self._files = files
+        self._policies = policies
         self._means = means
         self._limits = limits
         self._lanes: dict[DatasetName, _Lane] = {}
@@ -185,7 +195,9 @@ class SmallFiles:
             offset += size
         if offset:
             began = self._means.now()
-            await self._blobs.put(key, [item.file.data for item in group if len(item.file.data)])
+            spec = group[0].file.spec
+            policy = spec.storage_policy or await self._policies.of(spec.name.parent)
+            await self._blobs.put(key, [item.file.data for item in group if len(item.file.data)], policy=policy)
             if self._means.now() - began > self._limits.blob_grace / 2:
                 # The machine slept: the collector may have taken the blob for garbage. Write it again, under a new key.
                 return await self._write(group)
@@ -193,7 +205,9 @@ class SmallFiles:
 
 
 def _first_group(waiting: list[_Waiting], busy: set[FileName]) -> tuple[list[_Waiting], list[_Waiting]]:
-    """Split off as many as fit into one blob; of several for one name one at a time, so that they keep their order."""
+    """Split off as many as fit into one blob and are to be kept alike; of several for one name one at a time, so that
+    they keep their order.
+    """
     size = 0
     names = set(busy)
     later: list[_Waiting] = []
@@ -201,7 +215,7 @@ def _first_group(waiting: list[_Waiting], busy: set[FileName]) -> tuple[list[_Wa
     for index, item in enumerate(waiting):
         if group and (size + len(item.file.data) > _GROUP_BYTES or len(group) == _GROUP_FILES):
             return group, later + waiting[index:]
-        if item.file.spec.name in names:
+        if item.file.spec.name in names or item.file.spec.storage_policy != waiting[0].file.spec.storage_policy:
             later.append(item)
             continue
         names.add(item.file.spec.name)

@@ -16,6 +16,7 @@ from typing import Literal, NoReturn
 from measurand.core.digesting import Running, check_chunk
 from measurand.core.limits import Limits
 from measurand.core.means import Means
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import BlobStore, Buffer, Document, DocumentStore, Stage
 from measurand.core.uploads import UPLOADS, Piece, Upload, accept, check_open, persisted, upload_document, upload_of
 from measurand.wire.errors import Busy, NotFound, TooLarge, WriterFenced
@@ -46,6 +47,8 @@ class UploadWriter:
         Of the bytes persisted so far. None: unknown; the commit reads them once more.
     acknowledge : callable
         Told of every step of `persisted_size`, in order.
+    policy : Policy, optional
+        Where the bytes are to be kept.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class UploadWriter:
         document: Document,
         digest: Running | None,
         acknowledge: Callable[[Ack], Awaitable[None]],
+        policy: Policy | None,
     ) -> None:
         self._documents = documents
         self._blobs = blobs
@@ -65,6 +69,7 @@ class UploadWriter:
         self._document = document
         self._upload = upload_of(document)
         self._acknowledge = acknowledge
+        self._policy = policy
         self._digest = digest
         self._persisted_digest = digest.copy() if digest else None
         self._stage: Stage | None = None
@@ -230,7 +235,7 @@ class UploadWriter:
         if self._appended - self._base >= self._limits.piece_bytes:
             await self._begin_piece()
         if self._stage is None:
-            self._stage = await self._blobs.stage(self._upload.pieces[-1].key)
+            self._stage = await self._blobs.stage(self._upload.pieces[-1].key, policy=self._policy)
         async with self._explaining():
             if self._digest is None:
                 await self._stage.append(chunks)

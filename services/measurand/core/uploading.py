@@ -12,6 +12,8 @@ from measurand.core.filters.tree import And, Compare
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.names import CatalogName, DatasetName
+from measurand.core.placement.policies import Policy
+from measurand.core.policies import Policies
 from measurand.core.ports import BlobStore, Buffer, DocumentStore, Found, Position
 from measurand.core.principal import Principal
 from measurand.core.ulid import make_ulid
@@ -64,6 +66,7 @@ class Uploads:
         self._files = files
         self._means = means
         self._limits = limits
+        self._policies = Policies(documents, means)
         self._digests = KnownDigests()
         self.ends = UploadEnds(documents, blobs, datasets, files, means, limits, self._digests)
 
@@ -144,7 +147,10 @@ class Uploads:
         # The writer before is fenced from here on. What it had staged is closed at what it had persisted.
         stored = await finish_pieces(self._documents, self._blobs, stored, keep_last=True)
         digest = self._digests.of(taken)
-        return UploadWriter(self._documents, self._blobs, self._means, self._limits, stored, digest, acknowledge)
+        policy = await self._policy(upload)
+        return UploadWriter(
+            self._documents, self._blobs, self._means, self._limits, stored, digest, acknowledge, policy
+        )
 
     def closed(self, writer: UploadWriter) -> None:
         """Take back from a writer that has ended what it knows, for the commit or for the next writer."""
@@ -182,7 +188,8 @@ class Uploads:
             await self._datasets.require_open(principal, upload.dataset)
             serial = make_ulid(self._means.now(), self._means.random_bytes).lower()
             part = memoryview(data)[skip:]
-            blob = await self._blobs.put(f"files/{upload.id.lower()}.{upload.epoch}.{serial}", [part])
+            key = f"files/{upload.id.lower()}.{upload.epoch}.{serial}"
+            blob = await self._blobs.put(key, [part], policy=await self._policy(upload))
             kept = tuple(piece for piece in upload.pieces if piece.size)
             grown = replace(
                 upload,
@@ -197,6 +204,9 @@ class Uploads:
                 return grown
             await self._blobs.delete(blob.key)
         raise Contention(f"uploads/{upload_id}: too many writers at once; try again", retry_seconds=0.1)
+
+    async def _policy(self, upload: Upload) -> Policy | None:
+        return upload.spec.storage_policy or await self._policies.of(upload.dataset)
 
     async def _by_request(self, spec: FileSpec, request: str) -> Upload | None:
         wanted = Compare("request", "=", Scalar("s", request.partition(" ")[0]))

@@ -13,6 +13,7 @@ from enum import StrEnum
 from measurand.core.extents import Extent, extents_from_json, extents_to_json, whole
 from measurand.core.file_documents import Digests, File, FileSpec, file_from_json, file_to_json
 from measurand.core.names import DatasetName, parse_file
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, Document, Json
 from measurand.core.times import from_microseconds, microseconds
 from measurand.core.view import Entry, Scalar
@@ -272,11 +273,12 @@ def _spec_to_json(spec: FileSpec) -> Json:
         "content_type": spec.content_type,
         "attributes": dict(spec.attributes),
         "if_generation": spec.if_generation,
+        "storage_policy": None if spec.storage_policy is None else spec.storage_policy.to_json(),
     }
 
 
 def _spec_from_json(value: Mapping[str, Json]) -> FileSpec:
-    attributes, if_generation = value["attributes"], value["if_generation"]
+    attributes, if_generation, policy = value["attributes"], value["if_generation"], value.get("storage_policy")
     assert isinstance(attributes, Mapping)
     assert if_generation is None or isinstance(if_generation, int)
     return FileSpec(
@@ -284,4 +286,5 @@ def _spec_from_json(value: Mapping[str, Json]) -> FileSpec:
         str(value["content_type"]),
         {key: str(item) for key, item in attributes.items()},
         if_generation,
+        Policy.from_json(policy) if isinstance(policy, Mapping) else None,
     )

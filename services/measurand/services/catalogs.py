@@ -8,6 +8,7 @@ from measurand.core.catalog_documents import Catalog, CatalogDraft
 from measurand.core.catalogs import EDITABLE, Catalogs
 from measurand.core.names import parse_catalog
 from measurand.services.messages import keep_fields, mask_fields, span_of, time_message
+from measurand.services.policy_messages import policy_message, policy_of
 from measurand.services.principal import current
 from measurand.v1 import catalogs_pb2, catalogs_pb2_grpc
 
@@ -105,6 +106,9 @@ def _draft(message: catalogs_pb2.Catalog) -> CatalogDraft:
         description=message.description,
         labels=dict(message.labels),
         undelete_window=span_of(message, "undelete_window", "catalog.undelete_window"),
+        storage_policy=(
+            policy_of(message.storage_policy, "catalog.storage_policy") if message.HasField("storage_policy") else None
+        ),
     )
 
 
@@ -119,6 +123,7 @@ def _message(catalog: Catalog, fields: frozenset[str] | None = None) -> catalogs
         update_time=time_message(catalog.update_time),
         delete_time=time_message(catalog.delete_time),
         purge_time=time_message(catalog.purge_time),
+        storage_policy=policy_message(catalog.storage_policy),
     )
     if catalog.undelete_window is not None:
         message.undelete_window.FromTimedelta(catalog.undelete_window)

@@ -13,6 +13,7 @@ from measurand.core.dataset_making import NewDataset
 from measurand.core.dataset_search import Selection
 from measurand.core.dataset_watch import ChangeKind, DatasetChange
 from measurand.services.messages import check_fits, keep_fields, mask_fields, time_message, time_of
+from measurand.services.policy_messages import policy_message, policy_of
 from measurand.v1 import common_pb2, datasets_pb2
 from measurand.wire.structs import from_message, to_message
 
@@ -115,6 +116,7 @@ class Packing:
             array_count=dataset.array_count,
             stored_bytes=dataset.stored_bytes,
             plain_url=dataset.plain_url or "",
+            storage_policy=policy_message(dataset.storage_policy),
         )
         keep_fields(message, self._fields)
         return message, check_fits(message, self._most_bytes) + 8
@@ -172,6 +174,9 @@ def _draft(message: datasets_pb2.Dataset) -> DatasetDraft:
         metadata=_source(message.metadata) if message.HasField("metadata") else None,
         start_time=time_of(message, "start_time", "dataset.start_time"),
         end_time=time_of(message, "end_time", "dataset.end_time"),
+        storage_policy=(
+            policy_of(message.storage_policy, "dataset.storage_policy") if message.HasField("storage_policy") else None
+        ),
     )
 
 

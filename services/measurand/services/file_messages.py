@@ -11,6 +11,7 @@ from measurand.core.limits import Limits
 from measurand.core.names import parse_file
 from measurand.core.uploads import Upload, UploadState
 from measurand.services.messages import time_message
+from measurand.services.policy_messages import policy_message, policy_of
 from measurand.v1 import common_pb2, files_pb2
 
 __all__ = ["digests_of", "file_message", "optional", "spec_of", "upload_message"]
@@ -48,6 +49,7 @@ def upload_message(upload: Upload, limits: Limits) -> files_pb2.Upload:
             content_type=spec.content_type,
             attributes=dict(spec.attributes),
             if_generation=spec.if_generation,
+            storage_policy=policy_message(spec.storage_policy),
         ),
         state=_STATES[upload.state],
         persisted_size=upload.persisted_size if upload.file is None else upload.file.size,
@@ -68,6 +70,11 @@ def spec_of(message: files_pb2.FileSpec, *, field: str = "file.name") -> FileSpe
         content_type=message.content_type,
         attributes=dict(message.attributes),
         if_generation=optional(message, "if_generation", message.if_generation),
+        storage_policy=(
+            policy_of(message.storage_policy, f"{field.removesuffix('.name')}.storage_policy")
+            if message.HasField("storage_policy")
+            else None
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from measurand.client._async.watching import AsyncChange, open_watch
 from measurand.client.messages import dataset_message
 from measurand.client.projection import project
 from measurand.client.results import File, NewDataset, time_of
+from measurand.client.storage import Storage, storage_message, storage_of
 from measurand.v1 import catalogs_pb2, common_pb2, datasets_pb2
 from measurand.wire.errors import MeasurandError, NotFound
 
@@ -86,6 +87,11 @@ class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
         return self._message.undelete_window.ToTimedelta() if self._message.HasField("undelete_window") else None
 
     @property
+    def storage(self) -> Storage | None:
+        """Where new bytes are kept and how often. None: once, where the server keeps them."""
+        return storage_of(self._message.storage_policy) if self._message.HasField("storage_policy") else None
+
+    @property
     def dataset_count(self) -> int:
         """Number of datasets when the handle was read; may lag by a minute."""
         return self._message.usage.dataset_count
@@ -106,6 +112,7 @@ class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
         id: str | None = None,  # noqa: A002  # the field's word
         started: datetime | None = None,
         ended: datetime | None = None,
+        storage: str | Storage | None = None,
     ) -> AsyncDataset:
         """Make a dataset; it is durable when this returns.
 
@@ -125,6 +132,8 @@ class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
             An id of your own, such as `run-17`; a ULID unless given.
         started, ended : datetime, optional
             When the measurement was; naive ones are local time.
+        storage : str or Storage, optional
+            Where its bytes are kept and how often, such as `erasure:4+2`. Unless given: as the catalog says.
 
         Raises
         ------
@@ -133,7 +142,7 @@ class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
         InvalidArgument
             DOCUMENT_INVALID, TOO_LARGE, NAME_INVALID: the text says which part.
         """
-        new = NewDataset(title, metadata or {}, kind, tuple(tags), tuple(parents), id, started, ended)
+        new = NewDataset(title, metadata or {}, kind, tuple(tags), tuple(parents), id, started, ended, storage)
         return AsyncDataset(self._calls, await self._calls.unary(methods.CREATE_DATASET, self._request(new)))
 
     async def create_many(
@@ -335,12 +344,31 @@ class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
         description: str | None = None,
         labels: Mapping[str, str] | None = None,
         undelete_window: timedelta | None = None,
+        storage: str | Storage | None = None,
     ) -> None:
-        """Replace what is given. A catalog that was changed since the handle was read is a Conflict."""
+        """Replace what is given; a new `storage` holds for what is written from then on.
+
+        Raises
+        ------
+        Conflict
+            ETAG_MISMATCH: the catalog was changed since the handle was read.
+        """
+        policy = None if storage is None else storage_message(storage)
         message = catalogs_pb2.Catalog(
-            name=self.name, title=title or "", description=description or "", labels=labels, etag=self._message.etag
+            name=self.name,
+            title=title or "",
+            description=description or "",
+            labels=labels,
+            storage_policy=policy,
+            etag=self._message.etag,
         )
-        given = {"title": title, "description": description, "labels": labels, "undelete_window": undelete_window}
+        given = {
+            "title": title,
+            "description": description,
+            "labels": labels,
+            "undelete_window": undelete_window,
+            "storage_policy": policy,
+        }
         if undelete_window is not None:
             message.undelete_window.FromTimedelta(undelete_window)
         mask = FieldMask(paths=[key for key, value in given.items() if value is not None])
@@ -377,9 +405,9 @@ class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
     def _request(self, new: NewDataset) -> datasets_pb2.CreateDatasetRequest:
         """Return the request that makes a dataset; the id is made here, so that a repetition makes the same one."""
         given = {name: getattr(new, name) for name in ("title", "metadata", "kind", "tags", "parents")}
-        times = {"started": new.started, "ended": new.ended}
+        rest = {"started": new.started, "ended": new.ended, "storage": new.storage}
         message, _ = dataset_message(
-            {**given, **{name: value for name, value in times.items() if value is not None}}, self.id
+            {**given, **{name: value for name, value in rest.items() if value is not None}}, self.id
         )
         return datasets_pb2.CreateDatasetRequest(
             parent=self.name,

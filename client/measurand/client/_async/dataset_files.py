@@ -23,6 +23,7 @@ from measurand.client.local import attributes_of
 from measurand.client.progress import Meter, Progress
 from measurand.client.results import DownloadResult, File, FileLocation, UploadResult
 from measurand.client.sources import FileSource, MemorySource, source_of
+from measurand.client.storage import Storage
 from measurand.v1 import files_pb2
 from measurand.wire.errors import FailedPrecondition, InvalidArgument
 
@@ -51,6 +52,7 @@ class AsyncDatasetFiles:
         content_type: str = "",
         attributes: Mapping[str, str] | None = None,
         if_generation: int | None = None,
+        storage: str | Storage | None = None,
         progress: Progress = False,
     ) -> File:
         """Store a file; it is whole, durable and verified when this returns, and nobody sees it before.
@@ -70,6 +72,8 @@ class AsyncDatasetFiles:
             What to keep with it; `mtime` and `mode` are added for a source that is a path.
         if_generation : int, optional
             Only if the newest generation is this one; 0: only if there is no such file.
+        storage : str or Storage, optional
+            Where its bytes are kept and how often. Unless given: as the dataset says.
         progress : bool or callable
             True shows a bar; a callable gets (bytes done, bytes in all).
 
@@ -93,6 +97,7 @@ class AsyncDatasetFiles:
             content_type=content_type,
             attributes={**kept, **(attributes or {})},
             if_generation=if_generation,
+            storage=storage,
         )
         with Meter(progress, path, opened.size) as meter:
             return File.of(await send_source(self._calls, spec, opened, meter))
@@ -138,10 +143,12 @@ class AsyncDatasetFiles:
                 raise error
         return result
 
-    async def write_bytes(self, path: str, data: Any, *, if_generation: int | None = None) -> File:
+    async def write_bytes(
+        self, path: str, data: Any, *, if_generation: int | None = None, storage: str | Storage | None = None
+    ) -> File:
         """Store bytes as a file; durable when this returns. Parameters and errors: as `upload`."""
         source = MemorySource(data)
-        spec = file_spec(names.file_name(self.name, path), if_generation=if_generation)
+        spec = file_spec(names.file_name(self.name, path), if_generation=if_generation, storage=storage)
         if source.size is not None and source.size <= SMALL:
             return File.of(await put_small(self._calls, spec, source.read_whole()))
         return File.of(await send_source(self._calls, spec, source, Meter(False, path, source.size)))

@@ -14,6 +14,7 @@ from measurand.client.hashing import Bytes, crc32c, digest
 from measurand.client.journal import Journal
 from measurand.client.progress import Meter
 from measurand.client.sources import FileSource, Source, StreamSource
+from measurand.client.storage import Storage, storage_message
 from measurand.v1 import common_pb2, files_pb2
 from measurand.wire.codec import Bulk
 from measurand.wire.errors import (
@@ -34,10 +35,16 @@ READ_AHEAD = 4
 
 
 def file_spec(
-    name: str, *, content_type: str = "", attributes: Mapping[str, str] | None = None, if_generation: int | None = None
+    name: str,
+    *,
+    content_type: str = "",
+    attributes: Mapping[str, str] | None = None,
+    if_generation: int | None = None,
+    storage: str | Storage | None = None,
 ) -> files_pb2.FileSpec:
     """Return what a new file shall be."""
-    spec = files_pb2.FileSpec(name=name, content_type=content_type, attributes=attributes)
+    policy = None if storage is None else storage_message(storage)
+    spec = files_pb2.FileSpec(name=name, content_type=content_type, attributes=attributes, storage_policy=policy)
     if if_generation is not None:
         spec.if_generation = if_generation
     return spec

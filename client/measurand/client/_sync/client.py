@@ -12,8 +12,10 @@ from measurand.client._sync.buffers import Buffer
 from measurand.client._sync.calls import Calls
 from measurand.client._sync.catalogs import Catalog
 from measurand.client._sync.datasets import Dataset
+from measurand.client._sync.operations import Operations
 from measurand.client.address import find_address
 from measurand.client.retries import Deadlines
+from measurand.client.storage import Storage, storage_message
 from measurand.v1 import buffers_pb2, catalogs_pb2, datasets_pb2, server_pb2
 from measurand.wire.errors import AlreadyExists, NameInvalid
 
@@ -64,6 +66,7 @@ class Client:
         description: str = "",
         labels: Mapping[str, str] | None = None,
         undelete_window: timedelta | None = None,
+        storage: str | Storage | None = None,
         exist_ok: bool = False,
     ) -> Catalog:
         """Make a catalog.
@@ -76,6 +79,9 @@ class Client:
             What people and programs want to know about it.
         undelete_window : timedelta, optional
             How long deleted datasets can be brought back; 30 days unless given, 0 allowed.
+        storage : str or Storage, optional
+            Where new bytes are kept and how often, such as `replicate:3` or `erasure:4+2`; a dataset may say otherwise.
+            Unless given: once, where the server keeps them.
         exist_ok : bool
             If there is one already, return it as it is.
 
@@ -84,7 +90,8 @@ class Client:
         AlreadyExists
             RESOURCE_EXISTS: there is one.
         """
-        message = catalogs_pb2.Catalog(title=title, description=description, labels=labels)
+        policy = None if storage is None else storage_message(storage)
+        message = catalogs_pb2.Catalog(title=title, description=description, labels=labels, storage_policy=policy)
         if undelete_window is not None:
             message.undelete_window.FromTimedelta(undelete_window)
         request = catalogs_pb2.CreateCatalogRequest(catalog_id=id, catalog=message, request_id=names.request_id())
@@ -158,6 +165,11 @@ class Client:
         """Bring back a deleted catalog with all that was in it."""
         request = catalogs_pb2.UndeleteCatalogRequest(name=f"catalogs/{id}", request_id=names.request_id())
         return Catalog(self._calls, self._calls.unary(methods.UNDELETE_CATALOG, request))
+
+    @property
+    def operations(self) -> Operations:
+        """The long jobs of the server."""
+        return Operations(self._calls)
 
     def server(self) -> dict[str, Any]:
         """Return what the server says about itself: its release, stores, features and limits."""

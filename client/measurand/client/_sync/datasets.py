@@ -18,6 +18,7 @@ from measurand.client._sync.dataset_streams import DatasetStreams
 from measurand.client.messages import dataset_message
 from measurand.client.projection import project
 from measurand.client.results import Revision, time_of
+from measurand.client.storage import Storage, storage_of
 from measurand.v1 import common_pb2, datasets_pb2
 from measurand.wire.errors import NotFound
 
@@ -131,6 +132,11 @@ class Dataset(DatasetFiles, ArrayExchange, DatasetStreams):
         return time_of(self._message, "end_time")
 
     @property
+    def storage(self) -> Storage | None:
+        """Where its bytes are kept and how often. None: as its catalog says."""
+        return storage_of(self._message.storage_policy) if self._message.HasField("storage_policy") else None
+
+    @property
     def file_count(self) -> int:
         """Number of files; may lag by a minute."""
         return self._message.file_count
@@ -154,6 +160,7 @@ class Dataset(DatasetFiles, ArrayExchange, DatasetStreams):
         parents: Sequence[Any] | None = None,
         started: datetime | None = None,
         ended: datetime | None = None,
+        storage: str | Storage | None = None,
         add_tags: Sequence[str] = (),
         remove_tags: Sequence[str] = (),
         comment: str = "",
@@ -167,6 +174,8 @@ class Dataset(DatasetFiles, ArrayExchange, DatasetStreams):
             A JSON merge patch (RFC 7396) for the metadata: dicts are merged, a None removes its key.
         title, kind, parents, started, ended : optional
             What to replace.
+        storage : str or Storage, optional
+            Where bytes are kept that are written from then on.
         add_tags, remove_tags : sequence of str
             Tags to add and to take away.
         comment : str
@@ -180,7 +189,14 @@ class Dataset(DatasetFiles, ArrayExchange, DatasetStreams):
         Conflict
             ETAG_MISMATCH: somebody changed it since the handle was read. `refresh()`, and decide anew.
         """
-        replaced = {"title": title, "kind": kind, "parents": parents, "started": started, "ended": ended}
+        replaced = {
+            "title": title,
+            "kind": kind,
+            "parents": parents,
+            "started": started,
+            "ended": ended,
+            "storage": storage,
+        }
         given = {key: value for key, value in replaced.items() if value is not None}
         message, mask = dataset_message(given, self.catalog)
         request = datasets_pb2.UpdateDatasetRequest(

@@ -24,6 +24,7 @@ from measurand.core.arrays.indexing import TRIES, Indexing
 from measurand.core.arrays.standing import Standing, fenced, find_standing, sealed, stored
 from measurand.core.limits import Limits
 from measurand.core.means import Means
+from measurand.core.policies import Policies
 from measurand.core.ports import BlobStore, DocumentStore
 from measurand.core.ulid import make_ulid
 from measurand.wire.errors import Contention, MeasurandError, NotFound, SelectionInvalid
@@ -73,6 +74,7 @@ class Commits:
         self._blobs = blobs
         self._means = means
         self._limits = limits
+        self._policies = Policies(documents, means)
         self._lanes: dict[str, _Lane] = {}
         self._puts = asyncio.Semaphore(PUTS_AT_ONCE)
 
@@ -176,8 +178,10 @@ class Commits:
         ulid = make_ulid(self._means.now(), self._means.random_bytes)
         key = blob_key(array.uid, pack[0].block, ulid)
         try:
+            policy = await self._policies.of(array.name.parent)
             async with self._puts:
-                await self._blobs.put(key, [chunk.write.data for chunk in pack if chunk.write.data is not None])
+                data = [chunk.write.data for chunk in pack if chunk.write.data is not None]
+                await self._blobs.put(key, data, policy=policy)
         except MeasurandError as error:
             for chunk in pack:
                 _fail(chunk, error)

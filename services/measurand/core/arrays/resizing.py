@@ -27,6 +27,7 @@ from measurand.core.files import DatasetGate
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.names import ArrayName
+from measurand.core.policies import Policies
 from measurand.core.ports import Blob, BlobStore, Buffer, Document, DocumentStore, Position
 from measurand.core.principal import Principal
 from measurand.core.ulid import make_ulid
@@ -68,6 +69,7 @@ class Resizing:
         self._elements = elements
         self._means = means
         self._limits = limits
+        self._policies = Policies(documents, means)
 
     async def resize(
         self,
@@ -237,7 +239,8 @@ class Resizing:
         if new is None:
             return entry
         ulid = make_ulid(self._means.now(), self._means.random_bytes)
-        blob = await self._blobs.put(blob_key(array.uid, block.index, ulid), [new])
+        policy = await self._policies.of(array.name.parent)
+        blob = await self._blobs.put(blob_key(array.uid, block.index, ulid), [new], policy=policy)
         crc32c = await self._means.in_thread(self._means.crc32c, new, 0)
         return Entry(blob.key, 0, len(new), crc32c)
 

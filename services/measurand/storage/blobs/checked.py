@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 
 from measurand.core.blob_rules import check_range, closing
 from measurand.core.means import Threads
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Checks, Stage, StoredBlob
 from measurand.wire.errors import DataLoss
 
@@ -60,9 +61,9 @@ class Checked:
     def __repr__(self) -> str:
         return f"checked({self._inner!r})"
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         passing = _Passing(chunks, self._new_sums)
-        blob = await self._inner.put(key, passing)
+        blob = await self._inner.put(key, passing, policy=policy)
         return Blob(key, blob.size, passing.sums.checks())
 
     async def open(self, blob: Blob, offset: int = 0, length: int | None = None) -> AsyncIterator[Buffer]:
@@ -99,8 +100,8 @@ class Checked:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
-        inner = await self._inner.stage(key)
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
+        inner = await self._inner.stage(key, policy=policy)
         sums = self._staged[key] = self._new_sums()
         self._staged.move_to_end(key)
         while len(self._staged) > _REMEMBERED:

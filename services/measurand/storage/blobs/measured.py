@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from measurand.core.blob_rules import closing
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Stage, StoredBlob
 from measurand.wire.errors import Internal, MeasurandError
 
@@ -50,9 +51,9 @@ class Measured:
     def __repr__(self) -> str:
         return f"measured({self._inner!r})"
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         with self._watch.call("put"):
-            blob = await self._inner.put(key, chunks)
+            blob = await self._inner.put(key, chunks, policy=policy)
         self._watch.moved("put", blob.size)
         return blob
 
@@ -76,9 +77,9 @@ class Measured:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
         with self._watch.call("stage"):
-            return _MeasuredStage(await self._inner.stage(key), self._watch)
+            return _MeasuredStage(await self._inner.stage(key, policy=policy), self._watch)
 
     async def finish(self, key: str, size: int) -> Blob:
         with self._watch.call("finish"):

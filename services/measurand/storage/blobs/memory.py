@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from measurand.core.blob_rules import check_key, check_range, missing, short, taken
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, Buffer, Stage, StoredBlob
 
 __all__ = ["Memory"]
@@ -50,7 +51,7 @@ class Memory:
     def __repr__(self) -> str:
         return "memory()"
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         self._check_free(key)
         held = _Held(self._now())
         held.add(b"".join(chunks))
@@ -92,7 +93,7 @@ class Memory:
         for blob in found:
             yield blob
 
-    async def stage(self, key: str) -> Stage:
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
         self._check_free(key)
         held = self._staged[key] = _Held(self._now())
         return _MemoryStage(held, self._now)

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from measurand.core.blob_rules import check_key, check_range, closing
 from measurand.core.means import Threads
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Stage, StoredBlob
 from measurand.storage.blobs.cached.cuts import Cut, Unit, cut_of
 from measurand.storage.blobs.cached.fetching import Fetching, Pieces
@@ -82,8 +83,8 @@ class Cached:
     def __repr__(self) -> str:
         return f"cached({self._inner!r}, most_bytes={self._most_bytes})"
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
-        return await self._inner.put(key, chunks)
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
+        return await self._inner.put(key, chunks, policy=policy)
 
     async def open(self, blob: Blob, offset: int = 0, length: int | None = None) -> AsyncIterator[Buffer]:
         check_key(blob.key)
@@ -121,8 +122,8 @@ class Cached:
             async for blob in blobs:
                 yield blob
 
-    async def stage(self, key: str) -> Stage:
-        return await self._inner.stage(key)
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
+        return await self._inner.stage(key, policy=policy)
 
     async def finish(self, key: str, size: int) -> Blob:
         return await self._inner.finish(key, size)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from measurand.core.blob_rules import check_key, check_range
 from measurand.core.means import Threads
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, Buffer, Stage, StoredBlob
 from measurand.storage.blobs.local.disk import Descriptor, make_durable, translating, write
 from measurand.storage.blobs.local.files import Files
@@ -46,7 +47,7 @@ class Local:
         """Return where plain layouts lie beside these blobs. It goes when the store is closed."""
         return LocalPlain(self._root, self._files, in_thread=self._in_thread, crc32c=crc32c)
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         check_key(key)
         return Blob(key, await self._in_thread(self._files.put, key, chunks))
 
@@ -101,7 +102,7 @@ class Local:
                 if blob.key not in seen:
                     yield blob
 
-    async def stage(self, key: str) -> Stage:
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
         check_key(key)
         file = Descriptor()
         try:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import TypeVar
 
 from measurand.core.blob_rules import closing
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, BlobStore, Buffer, Stage, StoredBlob
 from measurand.storage.blobs.retrying.calls import Calls
 from measurand.storage.blobs.retrying.measure import Budget
@@ -81,7 +82,7 @@ class Retrying:
     def __repr__(self) -> str:
         return f"retrying({self._inner!r}, tries={self._calls.tries})"
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         """Store the chunks, which are all drawn at the beginning."""
         kept = list(chunks)
         is_repeated = False
@@ -90,7 +91,7 @@ class Retrying:
             nonlocal is_repeated
             may_be_there, is_repeated = is_repeated, True
             try:
-                return await self._inner.put(key, kept)
+                return await self._inner.put(key, kept, policy=policy)
             except AlreadyExists:
                 blob = await self._find(key, kept) if may_be_there else None
                 if blob is None:
@@ -147,7 +148,7 @@ class Retrying:
                 else:
                     return
 
-    async def stage(self, key: str) -> Stage:
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
         """Begin a staged blob.
 
         If an earlier try has taken the key, that stage is out of reach, and might be somebody else's: then the call
@@ -157,7 +158,7 @@ class Retrying:
         with self._calls.begin() as call:
             while True:
                 try:
-                    return _RetryingStage(await self._inner.stage(key), self._calls)
+                    return _RetryingStage(await self._inner.stage(key, policy=policy), self._calls)
                 except Unavailable as error:
                     failure = error
                     await call.failed(error)

@@ -8,6 +8,7 @@ from itertools import islice
 
 from measurand.core.blob_rules import check_key, check_range, missing
 from measurand.core.means import Threads
+from measurand.core.placement.policies import Policy
 from measurand.core.ports import Blob, Buffer, Stage, StoredBlob
 from measurand.storage.blobs.s3.checks import check
 from measurand.storage.blobs.s3.client import Client
@@ -113,7 +114,7 @@ class S3:
         """Return where plain layouts lie beside these blobs. It goes when the store is closed."""
         return S3Plain(self._objects, self._names, self._location, in_thread=self._in_thread, crc32c=crc32c)
 
-    async def put(self, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         check_key(key)
         groups = groups_of(chunks, self._part_bytes)
         size, first = await self._in_thread(self._put, key, groups)
@@ -164,7 +165,7 @@ class S3:
             if found is not None:
                 yield found
 
-    async def stage(self, key: str) -> Stage:
+    async def stage(self, key: str, *, policy: Policy | None = None) -> Stage:
         check_key(key)
         record = Record(self._part_bytes)
         await self._in_thread(self._staging.begin, key, record)

@@ -1,0 +1,1 @@
+"""Where blobs go: policies, and the functions that choose containers."""
