@@ -22,6 +22,9 @@ How = Literal["pipelined", "unary"]
 """Through `writer()`, or each record by an `append` of its own that waits for its acknowledgement."""
 
 RECORD = KiB
+WINDOW = 1024 * KiB
+"""A writer has so much on its way: with 64 MiB of each of 64, the end of a turn would be waited for for minutes."""
+RUN_IN = 1.0
 STRAIN = 13_107
 """Bytes of 0.1 s of float64 at 16384 Hz."""
 CALLS = 100
@@ -36,7 +39,7 @@ def buffer(kind: Kind = "disk") -> Iterator[tuple[str, Buffer]]:
 
 @contextmanager
 def throughput(
-    how: How, kind: Kind = "disk", servers: int = 1, processes: int = 8, threads: int = 8, seconds: float = 4.0
+    how: How, kind: Kind = "disk", servers: int = 1, processes: int = 8, threads: int = 8, seconds: float = 3.0
 ) -> Iterator[Turn]:
     """Append records of 1 KiB to one buffer from many writers, in durable records a second."""
     with crew(how, kind, servers, processes, threads) as together:
@@ -44,7 +47,7 @@ def throughput(
 
 
 @contextmanager
-def fairness(kind: Kind, servers: int, seconds: float = 4.0) -> Iterator[Turn]:
+def fairness(kind: Kind, servers: int, seconds: float = 6.0) -> Iterator[Turn]:
     """Append through several servers and give what the slowest of them stored, as a part of their mean."""
     with crew("pipelined", kind, servers, servers, 16) as together:
 
@@ -85,41 +88,85 @@ def crew(how: How, kind: Kind, servers: int, processes: int, threads: int) -> It
             stack.callback(process.join)
             stack.callback(here.close)  # that is how a process learns that it is over
             ends.append(here)
+        for end in ends:
+            end.recv()  # its writers are open
         yield Together(ends)
 
 
 def write(address: str, how: How, threads: int, there: Connection) -> None:
-    """Append from so many threads, each time for as long as it is told; tell how many records a second were durable."""
-    data = random_bytes(RECORD)
+    """Append from so many threads, each time for as long as is asked for; tell how many records a second got durable.
+
+    The rate is of what was acknowledged between two moments in which everybody writes: neither the beginning, when the
+    first groups are on their way, nor the end, when what is on its way is waited for, is a part of it.
+    """
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(address)) for _ in range(threads)]
         buffers = [client.catalog("lab").buffer("records") for client in clients]
+        writers: Sequence[Pipelined | Calling]
+        if how == "pipelined":
+            writers = [stack.enter_context(Pipelined(one)) for one in buffers]
+        else:
+            writers = [Calling(one) for one in buffers]
+        there.send(None)
         while True:
             try:
                 seconds = float(there.recv())
             except EOFError:
                 return
-            counts = [0] * threads
-
-            def work(index: int, end: float, counts: list[int] = counts) -> None:
-                if how == "unary":
-                    while time.perf_counter() < end:
-                        buffers[index].append(data)
-                        counts[index] += 1
-                    return
-                with buffers[index].writer() as out:
-                    while time.perf_counter() < end:
-                        for _ in range(64):
-                            out.write(data)
-                        counts[index] += 64
-
-            begin = time.perf_counter()
-            workers = [threading.Thread(target=work, args=(index, begin + seconds)) for index in range(threads)]
+            end = time.perf_counter() + RUN_IN + seconds
+            workers = [threading.Thread(target=writer.write, args=(end,)) for writer in writers]
             for worker in workers:
                 worker.start()
+            time.sleep(RUN_IN)
+            begin, before = time.perf_counter(), sum(writer.durable for writer in writers)
+            time.sleep(max(end - time.perf_counter(), 0))
+            durable = sum(writer.durable for writer in writers) - before
+            rate = durable / (time.perf_counter() - begin)
             for worker in workers:
                 worker.join()
-            there.send(sum(counts) / (time.perf_counter() - begin))
+            there.send(rate)
+
+
+class Pipelined:
+    """A writer that hands records over without waiting for each of them."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._writer = buffer.writer(window_bytes=WINDOW)
+
+    @property
+    def durable(self) -> int:
+        """Records that were acknowledged."""
+        return self._writer.durable
+
+    def write(self, end: float) -> None:
+        """Write until a moment, and wait for what is on its way then."""
+        data = random_bytes(RECORD)
+        while time.perf_counter() < end:
+            for _ in range(64):
+                self._writer.write(data)
+        self._writer.flush()
+
+    def __enter__(self) -> Pipelined:
+        self._writer.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+class Calling:
+    """A caller that appends each record by a call, and waits for its acknowledgement."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self.durable = 0
+
+    def write(self, end: float) -> None:
+        """Append until a moment."""
+        data = random_bytes(RECORD)
+        while time.perf_counter() < end:
+            self._buffer.append(data)
+            self.durable += 1
 
 
 @contextmanager

@@ -21,8 +21,10 @@ from benchmarks.stores import fleet_options
 
 from measurand.client import Client
 
-Kind = Literal["disk", "memory", "s3", "mongodb", "fleet"]
-"""What a server stands on: SQLite and a folder, memory, SQLite and S3, MongoDB and a folder, MongoDB and S3."""
+Kind = Literal["disk", "workers", "memory", "s3", "mongodb", "fleet"]
+"""What a server stands on: SQLite and a folder, the same with four workers, memory, SQLite and S3, MongoDB and a
+folder, MongoDB and S3.
+"""
 
 COMMAND = str(Path(sys.executable).with_name("measurand"))
 
@@ -59,6 +61,8 @@ def serving(kind: Kind = "disk", *, folder: Path | None = None, name: str = "") 
             blobs = name if kind in ("s3", "fleet") else None
             options, environment = fleet_options(documents, blobs)
             command += options
+            if kind == "workers":
+                command += ["--workers", "4"]
         variables = {**os.environ, **environment}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
             try:

@@ -21,6 +21,7 @@ from tests.end_to_end import (  # noqa: E402  # found through the line above
     array_rounds,
     buffer_rounds,
     chaos,
+    counting,
     durable_rounds,
     fleet,
     kill_rounds,
@@ -44,7 +45,8 @@ def main() -> int:
     )
     parser.add_argument("--saves", type=int, default=20, help="rounds of kills amid lab.save (default: 20)")
     parser.add_argument("--streams", type=int, default=3, help="rounds of kills amid 2,000 frames (default: 3)")
-    parser.add_argument("--buffers", type=int, default=50, help="rounds of kills amid appends (default: 50)")
+    parser.add_argument("--buffers", type=int, default=200, help="rounds of kills amid appends (default: 200)")
+    parser.add_argument("--counts", type=int, default=50, help="times that each of 32 threads counts (default: 50)")
     parser.add_argument("--outages", type=int, default=1, help="half a minute without each store (default: once)")
     parser.add_argument("--properties", type=int, default=20, help="runs of the property tests (default: 20)")
     parser.add_argument("--megabytes", type=int, default=256, help="largest file of a round (default: 256)")
@@ -59,6 +61,7 @@ def main() -> int:
         cut_saves(arguments.saves, arguments.seed)
         cut_streams(arguments.streams, arguments.seed)
         cut_buffers(arguments.buffers, arguments.seed)
+        count(arguments.counts)
         make_chaos(arguments.chaos, arguments.seed)
         take_away(arguments.outages)
     return properties(arguments.properties, arguments.seed)
@@ -135,9 +138,20 @@ def cut_streams(rounds: int, seed: int) -> None:
 
 
 def cut_buffers(rounds: int, seed: int) -> None:
-    """Kill servers and writers in the middle of appending to a buffer, with readers and consumers at work."""
-    with brought_back_by("appending to a buffer", f"--seed {seed} --buffers {rounds}"):
-        buffer_rounds.run(rounds, seed=seed)
+    """Kill servers, stores and a writer while a buffer is appended to, frozen, rotated, followed and consumed."""
+    begin = time.monotonic()
+    with brought_back_by("working on a buffer", f"--seed {seed} --buffers {rounds}"):
+        for done in buffer_rounds.run(rounds, seed=seed):
+            tell(done, begin)
+    print(flush=True)
+
+
+def count(rounds: int) -> None:
+    """Count in one dataset by many threads."""
+    begin = time.monotonic()
+    for stores in counting.run(rounds):
+        tell(f"{stores}: 32 threads counted to {32 * rounds:,}", begin)
+        print(flush=True)
 
 
 def make_chaos(rounds: int, seed: int) -> None:

@@ -14,6 +14,7 @@ from measurand.core.buffers.documents import BUFFERS, head_document
 from measurand.core.buffers.heads import Run
 from measurand.core.limits import Limits
 from measurand.core.names import BufferName
+from measurand.core.placement.policies import Policy
 from measurand.core.principal import LOCAL_USER
 from measurand.wire.errors import (
     InvalidArgument,
@@ -225,7 +226,7 @@ async def test_a_full_window_slows_the_writer() -> None:
         def __getattr__(self, verb: str) -> object:
             return getattr(buffers.rooms.blobs, verb)
 
-        async def put(self, key: str, chunks: list[bytes], *, policy: object = None) -> object:
+        async def put(self, key: str, chunks: list[bytes], *, policy: Policy | None = None) -> object:
             await gate.wait()
             return await put(key, chunks, policy=policy)
 

@@ -65,6 +65,16 @@ async def test_the_log_is_listed_newest_first_by_pages() -> None:
     await rooms.close()
 
 
+async def test_what_is_only_noted_does_not_gather_in_the_head() -> None:
+    rooms = await start_batches()
+    for number in range(200):
+        await rooms.buffers.note(LOCAL_USER, rooms.name, f"note {number}")
+        assert len((await rooms.head()).events) <= 33
+    assert [event.number for event in await rooms.log()] == list(range(1, 202))
+    assert len({event.message for event in await rooms.log()}) == 201
+    await rooms.close()
+
+
 @pytest.mark.parametrize("after", [0, 1, 37, 100, 101, 500])
 async def test_the_log_is_listed_from_a_number_on(after: int) -> None:
     rooms = await start_batches()

@@ -100,6 +100,23 @@ async def test_records_of_sealed_windows_are_forgotten_and_stay_in_their_batch()
     await rooms.close()
 
 
+async def test_a_batch_that_is_being_read_stays_for_ten_minutes_and_no_younger_one_goes_for_it() -> None:
+    rooms = await start_batches(Policy(keep_batches=3))
+    names = await ten(rooms)
+    await rooms.read(names[0])
+    assert await rooms.retention.run_once() == 5
+    assert await windows_left(rooms) == [1, 2, 8, 9, 10]
+    rooms.rooms.clock.move(timedelta(minutes=9))
+    assert await rooms.retention.run_once() == 0
+    assert await rooms.read(names[0]) == [(1, bytes(SIZE))]
+    rooms.rooms.clock.move(timedelta(minutes=9))
+    assert await rooms.retention.run_once() == 0
+    rooms.rooms.clock.move(timedelta(minutes=1))
+    assert await rooms.retention.run_once() == 1
+    assert await windows_left(rooms) == [2, 8, 9, 10]
+    await rooms.close()
+
+
 async def test_a_purged_batch_keeps_its_records_in_the_buffer_for_as_long_as_the_policy_says() -> None:
     rooms = await start_batches(Policy(keep_sealed=timedelta(hours=5)))
     name = await rooms.cycle(b"one")
@@ -225,6 +242,7 @@ async def test_retention_that_dies_anywhere_is_done_by_the_next(after: bool) -> 
         for one in (await rooms.batches.page(LOCAL_USER, rooms.name)).batches:
             with contextlib.suppress(NotFound):
                 assert len(await rooms.read(one.dataset.name)) == 2
+        rooms.rooms.clock.move(timedelta(minutes=10))
         await rooms.datasets.purge_expired()
         await rooms.another().retention.run_once()
         await check_end(rooms)

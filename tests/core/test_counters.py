@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.core.batch_rooms import start_batches
 
 from measurand.core.catalog_documents import Usage
+from measurand.core.counters import Counters
 from measurand.core.principal import LOCAL_USER
 from measurand.server.patterns import compile_pattern
 from measurand.storage.documents.memory import Memory
@@ -93,3 +95,27 @@ async def test_files_of_a_dataset_that_is_gone_do_not_stop_the_counting(rooms: D
     await rooms.datasets.purge(LOCAL_USER, gone.name, force=True)
     await rooms.counters.run_once()
     assert (await rooms.datasets.get(LOCAL_USER, run.name)).file_count == 1
+
+
+async def test_records_count_in_their_window_and_then_in_their_batch() -> None:
+    rooms = await start_batches()
+    documents, means, limits = rooms.rooms.documents, rooms.rooms.means, rooms.rooms.limits
+    counters = Counters(documents, means, limits)
+
+    async def held() -> int:
+        await counters.run_once()
+        usage = (await rooms.rooms.catalogs.get(LOCAL_USER, LAB)).usage
+        assert usage is not None
+        return usage.stored_bytes
+
+    await rooms.append(bytes(1000))
+    assert await held() == 1000
+    await rooms.freeze_window(force=True)
+    assert await held() == 1000
+    await rooms.unfreeze(force=True)
+    assert await held() == 1000
+    await rooms.append(bytes(10))
+    assert await held() == 1010
+    await rooms.buffers.delete(LOCAL_USER, rooms.name, force=True)
+    assert await held() == 1000
+    await rooms.close()

@@ -1,221 +1,208 @@
-"""Rounds of records in which somebody is killed (-9) at a moment chosen by chance. The tests run some, the soak many.
+"""Rounds of records in which servers, stores and a writer are killed (-9) and frozen. Tests run some, the soak many.
 
 A round says what must hold: every record that was acknowledged is there, with its bits, once, in the order of its
-writer; sequences have no gaps; statistics are those of a full count; a tail saw each record once and in order, and a
-group of consumers each of them at least once.
+writer; sequences have no gaps; statistics are those of a full count, of the window and of every batch; tails saw each
+record once and in order, and a group of consumers each of them at least once; whoever was not killed runs on.
 """
 
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from tests.end_to_end.passing import Proxy, proxy
-from tests.end_to_end.recording import BUFFER, CATALOG, record_of
-from tests.servers import Server
-from tests.stores import DURABLE, Site, open_site
+from tests.end_to_end.buffer_crew import GROUP, Crew, Detector, bytes_of, made_by
+from tests.end_to_end.chaos import LOAD_SECONDS, Event, plan
+from tests.end_to_end.fleet import Servant, Victim, start_fleet
+from tests.end_to_end.recording import BUFFER
+from tests.mongod import Mongod
+from tests.seaweed import Seaweed
+from tests.stores import DURABLE, Site
 
-from measurand.client import Buffer, Client
+from measurand.client import Buffer, Client, Record
+from measurand.client.buffer_facts import Stats
 
-PRODUCERS = 8
-TAIL_SECONDS = 60.0
+__all__ = ["Place", "run", "start_place"]
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a round gave."""
-
-    kills: int
-    records: int
+RECORDS_A_SECOND = 40
+"""Of the program that writes through a spool."""
 
 
-def run(rounds: int, seed: int = 0, tell: Callable[[str], None] = print) -> None:
-    """Play so many rounds of each kind, on every set of stores that lasts; raises where something was wrong."""
-    for stores in DURABLE:
-        for name, play in (("server killed", server_round), ("writer killed", client_round)):
-            kills = records = 0
+def run(rounds: int, seed: int = 0) -> Iterator[str]:
+    """Play so many rounds on every set of stores that lasts, and say after each how far it came.
+
+    Raises where something was wrong; the note says which seed brings the round back.
+    """
+    for stores in DURABLE if rounds else ():
+        with (
+            tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder,
+            start_place(stores, Path(folder)) as place,
+        ):
             for number in range(seed, seed + rounds):
-                with (
-                    tempfile.TemporaryDirectory(prefix="measurand-soak-") as folder,
-                    open_site(stores, Path(folder) / "store") as site,
-                ):
-                    try:
-                        outcome = play(site, number)
-                    except BaseException as error:
-                        error.add_note(f"buffers: {stores}: {name}: round of seed {number}")
-                        raise
-                kills, records = kills + outcome.kills, records + outcome.records
-            tell(f"buffers: {stores}: {name}: {rounds} rounds, {kills} kills, {records} records")
+                events = plan(random.Random(number), place.victims)
+                try:
+                    place.round(events, number)
+                except BaseException as error:
+                    error.add_note(f"buffers: {stores}: round of seed {number}: {events}")
+                    raise
+                yield f"buffers: {stores}: up to seed {number}: {place.report}"
 
 
-def server_round(site: Site, seed: int, *, producers: int = PRODUCERS) -> Outcome:
-    """Kill the server while records are appended, followed and consumed, and start it again: all go on."""
-    chance = random.Random(seed)
-    kills = chance.randint(1, 2)
-    with proxy() as passing, running(site, passing) as servers:
-        crew = Crew(passing.address, producers)
-        with crew:
-            for _ in range(kills):
-                time.sleep(chance.uniform(0.2, 0.6))
-                servers.replace()
-            time.sleep(0.2)
-            crew.stop.set()
-        check(servers, crew)
-        return Outcome(kills, sum(crew.counts))
+@dataclass(slots=True)
+class Report:
+    """What all rounds of a place came to."""
+
+    rounds: int = 0
+    records: int = 0
+    sealed: int = 0
+    delivered_again: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        events = ", ".join(f"{count} x {what}" for what, count in sorted(self.events.items()))
+        return (
+            f"{self.rounds} rounds; {events}; {self.records:,} records, {self.sealed} windows sealed, "
+            f"{self.delivered_again} deliveries again"
+        )
 
 
-def client_round(site: Site, seed: int, *, count: int = 3000) -> Outcome:
-    """Kill a program that writes through a spool, and run it again until it has come to its end."""
-    chance = random.Random(seed)
-    kills = chance.randint(1, 3)
-    with proxy() as passing, running(site, passing) as servers:
-        spool = site.folder.parent / "spool"
-        command = [
-            *(sys.executable, "-m", "tests.end_to_end.recording", passing.address),
-            *("--count", str(count), "--spool", str(spool)),
-        ]
-        ended = 0
-        for _ in range(kills):
-            until = chance.randrange(1, count // (kills + 1))
-            program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            assert program.stdout is not None
-            with program.stdout:
-                for line, _ in zip(program.stdout, range(until), strict=False):
-                    ended = int(line)
-                program.kill()
-            program.wait(60)
-        done = subprocess.run(command, check=False, timeout=300, stdout=subprocess.DEVNULL)
-        assert done.returncode == 0
-        assert ended < count
-        with Client(servers.current.address) as client:
-            records = list(client.catalog(CATALOG).buffer(BUFFER).records(data=True))
-            stats = client.catalog(CATALOG).buffer(BUFFER).stats()
-        assert [record.data for record in records] == [record_of(0, number) for number in range(count)]
-        assert (stats.records, stats.bytes) == (count, sum(record.size for record in records))
-        assert not spool.exists()
-        return Outcome(kills, count)
+class Place:
+    """Servers over stores, each of which can be killed. Made by `start_place`.
+
+    Parameters
+    ----------
+    address : str
+        Where all work: the server, or what stands before several.
+    servants : mapping
+        The servers.
+    stores : mapping
+        What is below them and is a process.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        address: str,
+        servants: Mapping[Victim, Servant],
+        stores: Mapping[Victim, Mongod | Seaweed],
+    ) -> None:
+        self.report = Report()
+        self._folder = folder
+        self._address = address
+        self._servants = servants
+        self._stores = stores
+
+    @property
+    def victims(self) -> list[Victim | Literal["client"]]:
+        """Who can be killed, in an order that is always the same; the client is the program with the spool."""
+        return [*self._stores, *self._servants, "client"]
+
+    def round(self, events: Sequence[Event], seed: int, *, seconds: float = LOAD_SECONDS) -> None:
+        """Let everybody work for so long, let it all happen, and look whether everything is as it must be."""
+        before, name = self._pids(), f"round-{seed}"
+        with Client(self._address) as client:
+            client.create_catalog(name).create_buffer(BUFFER, keep_sealed="1d")  # tails go on over a seal
+        detector = Detector(self._address, name, self._folder / name, int(RECORDS_A_SECOND * seconds))
+        with Crew(self._address, name, seed, detector) as crew:
+            with ThreadPoolExecutor(len(events)) as threads:
+                begin = time.monotonic()
+                for one in [threads.submit(self._happen, event, detector) for event in events]:
+                    one.result()
+            crew.stop.wait(max(0.0, begin + seconds - time.monotonic()))
+        self._check_servers(before, {event.victim for event in events if event.kind == "kill"})
+        self._note(events, crew)
+        for servant in self._servants.values():
+            with Client(servant.address) as client:
+                check(client.catalog(name).buffer(BUFFER), crew)
+
+    def _happen(self, event: Event, detector: Detector) -> None:
+        time.sleep(event.at)
+        if event.victim == "client":
+            detector.kill()
+            time.sleep(event.away)
+            detector.start()
+            return
+        victim = {**self._stores, **self._servants}[event.victim]
+        if event.kind == "pause":
+            victim.pause()
+            time.sleep(event.away)
+            victim.resume()
+        else:
+            victim.kill()
+            time.sleep(event.away)
+            victim.start()
+
+    def _pids(self) -> dict[Victim, int]:
+        running = {name: servant.process for name, servant in self._servants.items()}
+        return {name: server.process.pid for name, server in running.items() if server is not None}
+
+    def _check_servers(self, before: Mapping[Victim, int], killed: Container[str]) -> None:
+        for name, pid in self._pids().items():
+            assert name in killed or pid == before[name], f"{name} has ended by itself"
+            assert "event=fault" not in self._servants[name].log, f"{name}: {self._servants[name].log}"
+
+    def _note(self, events: Sequence[Event], crew: Crew) -> None:
+        self.report.rounds += 1
+        self.report.records += len(crew.followed)
+        self.report.sealed += crew.sealed
+        self.report.delivered_again += len(crew.consumed) - len(crew.followed)
+        self.report.events.update(f"{one.victim} {'killed' if one.kind == 'kill' else 'frozen'}" for one in events)
 
 
-def check(servers: Servers, crew: Crew) -> None:
-    """Compare what the store has with what was said of it."""
-    with Client(servers.current.address) as client:
-        buffer = client.catalog(CATALOG).buffer(BUFFER)
-        records = list(buffer.records(data=True))
-        stats = buffer.stats()
-        position = buffer.group("crew").position()
-    assert [record.seq for record in records] == list(range(1, len(records) + 1))
-    assert (stats.records, stats.bytes) == (len(records), sum(record.size for record in records))
+def check(buffer: Buffer, crew: Crew) -> None:
+    """Compare what a buffer has with what was said of it."""
+    records, stats = list(buffer.records(data=True)), buffer.stats()
+    everything = [(record.seq, record.data) for record in records]
+    assert [sequence for sequence, _ in everything] == list(range(1, len(records) + 1))
     assert stats.next_sequence == len(records) + 1
+    _check_counts(buffer, records, stats)
+
     by_producer: dict[int, list[bytes]] = {}
     for record in records:
         by_producer.setdefault(int(record.data.split(b" ", 1)[0]), []).append(record.data)
-    for producer, count in enumerate(crew.counts):
-        assert by_producer.get(producer, []) == [record_of(producer, number) for number in range(count)], producer
+    for producer, count in crew.counts.items():
+        made, found = [bytes_of(made_by(producer, number)) for number in range(count)], by_producer.get(producer, [])
+        assert found == made, f"producer {producer}: {[data.split(b' ')[1] for data in found]} and not {count}"
     for sequence, data in crew.acknowledged.items():
         assert records[sequence - 1].data == data
-    assert crew.followed == list(range(1, len(records) + 1))
-    assert set(crew.consumed) == set(crew.followed)
-    assert position == len(records)
+
+    assert crew.followed == everything
+    assert crew.followed_later == everything[len(records) - len(crew.followed_later) :]
+    assert set(crew.consumed) == set(everything)
+    assert buffer.group(GROUP).position() == len(records)
 
 
-@dataclass
-class Crew:
-    """Who appends, follows and consumes during a round, each with a connection of its own."""
-
-    address: str
-    producers: int
-    stop: threading.Event = field(default_factory=threading.Event)
-    counts: list[int] = field(default_factory=list)
-    acknowledged: dict[int, bytes] = field(default_factory=dict)
-    followed: list[int] = field(default_factory=list)
-    consumed: list[int] = field(default_factory=list)
-    faults: list[BaseException] = field(default_factory=list)
-
-    def __enter__(self) -> Crew:
-        self.counts = [0] * self.producers
-        self._producing = [self._thread(self._produce, producer) for producer in range(self.producers)]
-        self._reading = [self._thread(self._follow), self._thread(self._consume)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        for thread in self._producing:
-            thread.join(TAIL_SECONDS)
-        with Client(self.address) as client:
-            client.catalog(CATALOG).buffer(BUFFER).finish()  # the others end with it
-        for thread in self._reading:
-            thread.join(TAIL_SECONDS)
-        for thread in (*self._producing, *self._reading):
-            assert not thread.is_alive(), f"{thread.name} does not end"
-        assert not self.faults, self.faults
-
-    def _thread(self, work: Callable[..., None], *arguments: int) -> threading.Thread:
-        def guarded() -> None:
-            try:
-                with Client(self.address) as client:
-                    work(client.catalog(CATALOG).buffer(BUFFER), *arguments)
-            except BaseException as error:
-                self.faults.append(error)
-
-        thread = threading.Thread(target=guarded, name=f"{work.__name__} {arguments}")
-        thread.start()
-        return thread
-
-    def _produce(self, buffer: Buffer, producer: int) -> None:
-        """Half of them number their records in a writer, half append one by one."""
-        if producer % 2:
-            with buffer.writer() as out:
-                while not self.stop.wait(0.002):
-                    out.write(record_of(producer, self.counts[producer]))
-                    self.counts[producer] += 1
-            return
-        while not self.stop.is_set():
-            data = record_of(producer, self.counts[producer])
-            self.acknowledged[buffer.append(data)] = data
-            self.counts[producer] += 1
-
-    def _follow(self, buffer: Buffer) -> None:
-        self.followed += [record.seq for record in buffer.tail()]
-
-    def _consume(self, buffer: Buffer) -> None:
-        with buffer.consume("crew", ack_timeout=2, attempts=0) as records:
-            for record in records:
-                self.consumed.append(record.seq)
-                record.ack()
-
-
-class Servers:
-    """The one server there is at a time, over the same stores, behind one address."""
-
-    def __init__(self, site: Site, passing: Proxy) -> None:
-        self._site = site
-        self._passing = passing
-        self.current: Server = site.start()
-        passing.lead_to(self.current.address)
-
-    def replace(self) -> None:
-        """Kill the server and start the next one."""
-        self.current.kill()
-        self._passing.cut()
-        self.current = self._site.start()
-        self._passing.lead_to(self.current.address)
+def _check_counts(buffer: Buffer, records: Sequence[Record], stats: Stats) -> None:
+    """Compare the figures of the newest window and of each batch with a full count."""
+    newest = [record for record in records if record.window == stats.window]
+    assert (stats.records, stats.bytes) == (len(newest), sum(record.size for record in newest))
+    batches = buffer.batches()[::-1]
+    assert stats.batches == len(batches)
+    for batch in batches:
+        sealed = [record for record in records if record.window == batch.window]
+        assert batch.counts == {"records": len(sealed), "bytes": sum(record.size for record in sealed)}
+        found = batch.read(batch.sequences)
+        assert [(record.seq, record.data) for record in found] == [(record.seq, record.data) for record in sealed]
+    assert sum(map(len, batches)) + len(newest) == len(records)
 
 
 @contextmanager
-def running(site: Site, passing: Proxy) -> Iterator[Servers]:
-    """Run a server with an empty buffer in it."""
-    servers = Servers(site, passing)
+def start_place(stores: str, folder: Path) -> Iterator[Place]:
+    """Start servers over empty stores: one for `embedded`, two over MongoDB and S3 for `fleet`."""
+    if stores == "fleet":
+        with start_fleet(folder / "fleet") as fleet:
+            yield Place(folder, fleet.address, fleet.servants, {"mongod": fleet.mongod, "s3": fleet.seaweed})
+        return
+    servant = Servant(Site(stores, folder / "store"), program="tests.end_to_end.hasty")
+    servant.start()
     try:
-        with Client(servers.current.address) as client:
-            client.create_catalog(CATALOG).create_buffer(BUFFER)
-        yield servers
+        yield Place(folder, servant.address, {"a": servant}, {})
     finally:
-        servers.current.stop()
+        servant.stop()

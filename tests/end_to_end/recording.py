@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import time
 from pathlib import Path
 
 from measurand.client import Client
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--catalog", default=CATALOG)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--spool", type=Path)
+    parser.add_argument("--pause", type=float, default=0.0, metavar="SECONDS", help="between two records")
     parser.add_argument("--hold", metavar="GROUP", help="take so many records for a group, and keep them")
     options = parser.parse_args()
     with Client(options.address) as client:
@@ -38,6 +40,7 @@ def main() -> None:
         with buffer.writer(spool=options.spool) as out:
             for number in range(out.last, options.count):
                 print(out.write(record_of(0, number)), flush=True)  # noqa: T201  # as above
+                time.sleep(options.pause)
 
 
 if __name__ == "__main__":

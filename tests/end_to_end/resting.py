@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -45,7 +45,8 @@ class _Folder:
     def contents(self) -> Iterator[tuple[str, bytes]]:
         for path in self._root.rglob("*"):
             if path.is_file():
-                yield str(path), path.read_bytes()
+                with suppress(FileNotFoundError):  # it was collected just now
+                    yield str(path), path.read_bytes()
 
     def change(self, key: str, change: Callable[[bytearray], None]) -> None:
         path = self._root / key
@@ -74,7 +75,8 @@ class _Bucket:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/")
         for page in pages:
             for item in page.get("Contents", []):
-                yield item["Key"], self._get(item["Key"])
+                with suppress(self._client.exceptions.NoSuchKey):  # as above
+                    yield item["Key"], self._get(item["Key"])
 
     def change(self, key: str, change: Callable[[bytearray], None]) -> None:
         content = bytearray(self._get(key))

@@ -24,11 +24,11 @@ def main() -> None:
 
     put, turn = Local.put, asyncio.Lock()
 
-    async def slow_put(self: Any, key: str, chunks: Iterable[Buffer]) -> Blob:
+    async def slow_put(self: Any, key: str, chunks: Iterable[Buffer], **more: Any) -> Blob:
         parts = [*chunks]
         async with turn:
             await asyncio.sleep(sum(len(part) for part in parts) / float(os.environ[BYTES_PER_SECOND]))
-        return await put(self, key, parts)
+        return await put(self, key, parts, **more)
 
     mock.patch.object(Local, "put", slow_put).start()
     command()

@@ -14,9 +14,12 @@ from dataclasses import replace
 from measurand.core.arrays.blocks import BLOCKS
 from measurand.core.arrays.documents import ARRAYS, STAGED
 from measurand.core.buffers.batches import KIND, find_batch
+from measurand.core.buffers.documents import BUFFERS, head_of
+from measurand.core.buffers.standing import GONE
 from measurand.core.catalog_documents import CATALOGS
 from measurand.core.dataset_documents import DATASETS, Dataset, dataset_of, dataset_view, is_purging, recounted_document
 from measurand.core.file_documents import FILES
+from measurand.core.filters.tree import Exists, Not
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.metadata import MetadataReader
@@ -34,6 +37,7 @@ COUNTED = (FILES, ARRAYS, STAGED, BLOCKS)
 
 CHANGES_AT_ONCE = 1000
 SCOPES_AT_ONCE = 1000
+HEADS_AT_ONCE = 100
 TRIES = 10
 IDLE_SECONDS = 5.0
 REST = 20
@@ -75,7 +79,9 @@ class Counters:
         for collection in COUNTED:
             counted += await self._follow(collection, DATASETS, self._recount_dataset)
         # Behind the datasets, so that what was just counted in them is in the sums.
-        return counted + await self._follow(DATASETS, CATALOGS, self._recount_catalog)
+        for collection in (DATASETS, BUFFERS):
+            counted += await self._follow(collection, CATALOGS, self._recount_catalog)
+        return counted
 
     async def _follow(self, collection: str, scopes: str, recount: Callable[[str], Awaitable[None]]) -> int:
         """Recount what the changes of a collection lie in: documents of another one, whose keys are their scopes."""
@@ -161,4 +167,18 @@ class Counters:
         return 0 if batch is None else batch.size
 
     async def _recount_catalog(self, name: str) -> None:
-        await keep_usage(self._documents, name, await count_usage(self._documents, name))
+        usage = await count_usage(self._documents, name)
+        size = usage.stored_bytes + await self._open_bytes(name)
+        await keep_usage(self._documents, name, replace(usage, stored_bytes=size))
+
+    async def _open_bytes(self, catalog: str) -> int:
+        """Return the bytes of records that are in no batch yet: of open and frozen windows, and of closing ones."""
+        total, where = 0, Not(Exists(GONE))
+        after: Position | None = None
+        while found := await self._documents.find(
+            BUFFERS, scopes=[catalog], where=where, after=after, limit=HEADS_AT_ONCE, with_text=False
+        ):
+            after = found[-1].position
+            for head in (head_of(item.document) for item in found):
+                total += head.window_counted + sum(one.counted for one in head.closing if one.dataset)
+        return total

@@ -9,12 +9,13 @@ from measurand.core.buffers.appending import Appending
 from measurand.core.buffers.batches import Batches
 from measurand.core.buffers.buffers import Buffers
 from measurand.core.buffers.closing import Closings
-from measurand.core.buffers.committing import QUEUE_BYTES, Commits
+from measurand.core.buffers.committing import Commits
 from measurand.core.buffers.consuming import Consuming
 from measurand.core.buffers.events import Events
 from measurand.core.buffers.freezing import Freezing
 from measurand.core.buffers.groups import Groups
 from measurand.core.buffers.live import Board
+from measurand.core.buffers.queues import QUEUE_BYTES
 from measurand.core.buffers.reading import Records
 from measurand.core.buffers.releasing import Releasing
 from measurand.core.buffers.retention import Retention
@@ -93,7 +94,7 @@ def make_buffer_parts(
         ],
         figures=[
             Figure(
-                "measurand_queue_bytes", "Bytes of records that wait to be stored.", lambda: float(commits.queued_bytes)
+                "measurand_queue_bytes", "Bytes of records that wait to be stored.", lambda: float(commits.queues.total)
             ),
             Figure("measurand_queue_limit_bytes", "As many may wait.", lambda: float(QUEUE_BYTES)),
         ],

@@ -19,7 +19,7 @@ from measurand.core.means import Means
 from measurand.core.names import GroupName, parse_group
 from measurand.core.principal import Principal
 from measurand.core.times import from_microseconds, microseconds
-from measurand.services.buffer_messages import duration
+from measurand.services.buffer_messages import duration, wait_of
 from measurand.services.buffer_streams import joined
 from measurand.services.messages import check_fits, span_of, time_message
 from measurand.services.record_messages import Headers, record_message, timestamp
@@ -27,7 +27,7 @@ from measurand.v1 import buffers_pb2, common_pb2
 from measurand.wire.codec import pack
 from measurand.wire.errors import InvalidArgument, MeasurandError, NameInvalid, ShuttingDown
 
-__all__ = ["consume", "fetched_message", "given_up_message", "group_message", "settings_of", "settlement_of"]
+__all__ = ["consume", "fetch", "given_up_message", "group_message", "settings_of", "settlement_of"]
 
 DEFAULT_UNSETTLED = 100
 MOST_UNSETTLED = 10_000
@@ -90,7 +90,7 @@ def given_up_message(record: GivenUp) -> buffers_pb2.GivenUpRecord:
     )
 
 
-def fetched_message(
+def _fetched_message(
     fetched: Fetched, form: common_pb2.DocumentForm.ValueType, limits: Limits
 ) -> buffers_pb2.FetchRecordsResponse:
     """Return the answer of FetchRecords."""
@@ -101,6 +101,31 @@ def fetched_message(
         _fill(response.deliveries.add(), delivery)
     check_fits(response, limits.max_message_bytes)
     return response
+
+
+async def fetch(
+    consuming: Consuming,
+    limits: Limits,
+    caller: Principal,
+    request: buffers_pb2.FetchRecordsRequest,
+    draining: asyncio.Event,
+) -> buffers_pb2.FetchRecordsResponse:
+    """Serve one FetchRecords call. Nobody waits for records at a server that is going away."""
+    wait = wait_of(request)
+    fetched = await consuming.fetch(
+        caller,
+        parse_group(request.name),
+        request.consumer,
+        most=request.max_records,
+        settlement=settlement_of(request.settlement),
+        newest=request.newest,
+        wait=wait,
+        ending=draining,
+    )
+    has_news = fetched.deliveries or fetched.settled or fetched.not_held
+    if wait and draining.is_set() and not has_news:
+        raise _going()
+    return _fetched_message(fetched, request.document_form, limits)
 
 
 async def consume(
@@ -130,7 +155,7 @@ async def consume(
             if task.done():
                 task.result()
         if not settling.done() and not delivering.done():
-            raise ShuttingDown("this server is going away; go on at another one", retry_seconds=0.2)
+            raise _going()
     finally:
         stop.cancel()
         settling.cancel()
@@ -294,6 +319,10 @@ class _Consumer:
     async def _write(self, message: buffers_pb2.ConsumeRecordsResponse) -> None:
         async with self._writing:  # records and settlements come from two tasks
             await self._context.write(message)
+
+
+def _going() -> ShuttingDown:
+    return ShuttingDown("this server is going away; go on at another one", retry_seconds=0.2)
 
 
 def _fill(message: buffers_pb2.Delivery, delivery: Delivery) -> None:

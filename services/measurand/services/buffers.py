@@ -27,7 +27,6 @@ from measurand.core.means import Means
 from measurand.core.names import ANY, parse_buffer, parse_catalog, parse_group
 from measurand.services import buffer_consumers, buffer_streams
 from measurand.services.buffer_consumers import (
-    fetched_message,
     given_up_message,
     group_message,
     settings_of,
@@ -84,7 +83,7 @@ class BufferService(buffers_pb2_grpc.BufferServiceServicer):
     Parameters
     ----------
     draining : asyncio.Event
-        Set when the server is going away: writers then acknowledge what they have and end.
+        Set when the server is going away: writers then acknowledge what they have and end, and so do those who wait.
     """
 
     def __init__(self, rooms: BufferRooms, means: Means, limits: Limits, draining: asyncio.Event) -> None:
@@ -211,6 +210,7 @@ class BufferService(buffers_pb2_grpc.BufferServiceServicer):
             lease=span_of(request, "lease", "lease"),
             token=request.freeze_token,
             request_id=request.request_id,
+            leaving=self._draining,
         )
         return buffers_pb2.FreezeBufferResponse(
             buffer=self._packing(request).buffer(answer.head), waiting=answer.is_waiting, freeze_token=answer.token
@@ -352,16 +352,7 @@ class BufferService(buffers_pb2_grpc.BufferServiceServicer):
     async def FetchRecords(
         self, request: buffers_pb2.FetchRecordsRequest, context: Context
     ) -> buffers_pb2.FetchRecordsResponse:
-        fetched = await self._consuming.fetch(
-            current(),
-            parse_group(request.name),
-            request.consumer,
-            most=request.max_records,
-            settlement=settlement_of(request.settlement),
-            newest=request.newest,
-            wait=wait_of(request),
-        )
-        return fetched_message(fetched, request.document_form, self._limits)
+        return await buffer_consumers.fetch(self._consuming, self._limits, current(), request, self._draining)
 
     async def SettleRecords(
         self, request: buffers_pb2.SettleRecordsRequest, context: Context

@@ -71,10 +71,9 @@ class Appending:
         self._check(records, writer, first_number, request_id)
         await self._catalogs.require(principal, name.parent)
         counted = counted_of(records)
-        if not self._commits.has_room(counted):
-            raise Busy(
-                f"{name}: {self._commits.queued_bytes} bytes are waiting to be stored; try again", retry_seconds=0.5
-            )
+        known, queues = self._board.known(name), self._commits.queues
+        if not queues.has_room("" if known is None else known.head.uid, counted):
+            raise Busy(f"{name}: {queues.total} bytes are waiting to be stored; try again", retry_seconds=0.5)
         request = None
         if request_id:
             asked = repr([(record.crc32c, len(record.data), record.head()) for record in records])
@@ -82,7 +81,6 @@ class Appending:
                 request_id, self._means.now(), self._limits, "append", principal.name, str(name), asked
             )
         submission = Submission(records, counted, principal, writer, first_number, request=request)
-        known = self._board.known(name)
         if known is not None:
             try:
                 return await self._commits.submit(known.head, submission)

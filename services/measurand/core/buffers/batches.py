@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from measurand.core.buffers.changing import TRIES
 from measurand.core.buffers.heads import Head
 from measurand.core.buffers.live import Board
+from measurand.core.buffers.remembering import with_few_events
 from measurand.core.buffers.standing import find_standing, missing, stored
 from measurand.core.catalogs import Catalogs
 from measurand.core.dataset_documents import DATASETS, Dataset, dataset_of, require_shown
@@ -25,7 +27,7 @@ from measurand.core.paging import make_token, open_token, page_size
 from measurand.core.ports import Document, DocumentStore, Json, Order
 from measurand.core.principal import Principal
 from measurand.core.searchable import entries
-from measurand.core.times import from_microseconds
+from measurand.core.times import from_microseconds, microseconds
 from measurand.core.view import Scalar, View
 from measurand.wire.errors import Contention, NotFound
 
@@ -40,9 +42,11 @@ __all__ = [
     "batch_document",
     "batch_key",
     "batch_of",
+    "batch_to_read",
     "batches_prefix",
     "change_counted",
     "find_batch",
+    "is_being_read",
     "live_windows",
     "window_batch",
 ]
@@ -57,6 +61,9 @@ LIVE = "made"
 """The path in the view that only those have whose batch is there."""
 
 AT_ONCE = 1000
+NOTED_EVERY = 60_000_000
+READING = 600_000_000
+"""A reader comes back for more within ten minutes, else it does not keep a batch from being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class Batch:
         What closed it: `{id} {fingerprint}`.
     released : int, optional
         Since when there is no batch any more, or when the window was thrown away. None: it is there.
+    read : int, optional
+        When somebody was reading it, to the minute. None: nobody has.
     """
 
     buffer: BufferName
@@ -95,6 +104,7 @@ class Batch:
     dataset: DatasetName | None = None
     request: str = ""
     released: int | None = None
+    read: int | None = None
 
     @property
     def records(self) -> int:
@@ -145,6 +155,7 @@ def batch_document(batch: Batch) -> Document:
         "dataset": "" if batch.dataset is None else str(batch.dataset),
         "request": batch.request,
         "released": batch.released,
+        "read": batch.read,
     }
     is_live = batch.released is None
     view: View = entries(
@@ -176,6 +187,7 @@ def batch_of(document: Document) -> Batch:
         dataset=parse_dataset(body["dataset"]) if body["dataset"] else None,
         request=body["request"],
         released=body["released"],
+        read=body.get("read"),
     )
 
 
@@ -184,6 +196,24 @@ async def find_batch(documents: DocumentStore, dataset: DatasetName) -> Batch | 
     where = And((Compare("dataset", "=", Scalar("s", str(dataset))), Exists(LIVE)))
     found = await documents.find(BATCHES, where=where, limit=1)
     return batch_of(found[0].document) if found else None
+
+
+async def batch_to_read(documents: DocumentStore, dataset: DatasetName, now: datetime) -> Batch | None:
+    """Return the batch that a dataset is, and write down that it is being read: policies then leave it for a while."""
+    batch = await find_batch(documents, dataset)
+    if batch is None or (batch.read is not None and microseconds(now) - batch.read < NOTED_EVERY):
+        return batch
+    kept = await documents.fetch(BATCHES, batch_key(batch.uid, batch.window))
+    if kept is not None and batch_of(kept).released is None:
+        noted = batch_document(replace(batch_of(kept), read=microseconds(now)))
+        # Where somebody was faster, that was another reader, or it is being removed.
+        await documents.replace(BATCHES, noted, expected_revision=kept.revision)
+    return batch
+
+
+def is_being_read(batch: Batch, now: datetime) -> bool:
+    """Tell whether somebody has read in a batch a short time ago."""
+    return batch.read is not None and microseconds(now) - batch.read < READING
 
 
 async def window_batch(documents: DocumentStore, uid: str, window: int) -> Batch | None:
@@ -229,7 +259,8 @@ async def change_counted(
             if new is None:
                 return standing.head
             count = await documents.count(BATCHES, key_prefix=batches_prefix(uid), where=Exists(LIVE))
-            changed = await stored(documents, standing, replace(new, batch_count=count))
+            new = await with_few_events(documents, standing.head, replace(new, batch_count=count))
+            changed = await stored(documents, standing, new)
             if changed is not None:
                 board.publish(changed.head, revision=changed.revision)
                 return changed.head

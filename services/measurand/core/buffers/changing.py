@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from measurand.core.buffers.heads import Head
 from measurand.core.buffers.live import Board
+from measurand.core.buffers.remembering import with_few_events
 from measurand.core.buffers.standing import find_standing, missing, stored
 from measurand.core.means import Means
 from measurand.core.names import BufferName
@@ -42,7 +43,7 @@ async def change_head(
             new = decide(standing.head)
             if new is None:
                 return standing.head
-            changed = await stored(documents, standing, new)
+            changed = await stored(documents, standing, await with_few_events(documents, standing.head, new))
             if changed is not None:
                 board.publish(changed.head, revision=changed.revision)
                 return changed.head

@@ -18,7 +18,6 @@ from measurand.core.buffers.documents import BUFFERS, SEGMENTS, head_of, index_o
 from measurand.core.buffers.heads import Closing, Event, EventKind, Head, State
 from measurand.core.buffers.live import Board
 from measurand.core.buffers.releasing import Releasing
-from measurand.core.buffers.remembering import Moved, Remembering, surplus, without
 from measurand.core.buffers.windows import SYSTEM, closed, due, frozen, lapsed
 from measurand.core.dataset_documents import DATASETS, Dataset, Note, dataset_document
 from measurand.core.filters.tree import And, Compare, Exists, Filter
@@ -65,7 +64,6 @@ class Closings:
         self._releasing = releasing
         self._means = means
         self._reader = MetadataReader(means, limits)
-        self._remembering = Remembering(documents, means, limits)
 
     async def settle(self) -> int:
         """Do what time demands of all buffers, finish what is closing, and return how many windows that were.
@@ -120,13 +118,7 @@ class Closings:
             left = replace(now, closing=tuple(one for one in now.closing if one != closing))
             return _noted(left, closing, self._means.now())
 
-        left = await change_counted(self._documents, self._board, self._means, head.name, head.uid, leave)
-        if left is not None and (old := surplus(left, self._means.now())).events:
-            await self._remembering.move(left, old)
-            with contextlib.suppress(NotFound):
-                await change_head(
-                    self._documents, self._board, self._means, head.name, lambda one: _without(one, left, old)
-                )
+        await change_counted(self._documents, self._board, self._means, head.name, head.uid, leave)
 
     async def _made(self, head: Head, closing: Closing) -> bool:
         """Make the batch of a window, if it is not there yet. False: its dataset's id is taken by another dataset."""
@@ -272,11 +264,6 @@ def _batch(head: Head, closing: Closing) -> Batch:
         request=closing.request,
         released=None if closing.dataset else closing.close_time,
     )
-
-
-def _without(head: Head, before: Head, moved: Moved) -> Head | None:
-    """Return a head without what was moved out of it, if it is the same buffer's."""
-    return without(head, moved) if head.uid == before.uid else None
 
 
 def _is_its(body: Mapping[str, object], closing: Closing) -> bool:

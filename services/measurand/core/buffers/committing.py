@@ -18,6 +18,7 @@ from measurand.core.buffers.documents import blob_key
 from measurand.core.buffers.heads import Head, Segment
 from measurand.core.buffers.lanes import Group, Item, Lane, Piece, Try, first_group, is_same, with_segments
 from measurand.core.buffers.live import Board
+from measurand.core.buffers.queues import Queues
 from measurand.core.buffers.records import make_table
 from measurand.core.buffers.remembering import Remembering
 from measurand.core.buffers.standing import Standing, find_standing, removed, stored
@@ -25,15 +26,14 @@ from measurand.core.buffers.submissions import Cut, Known, Opened, Stored, Submi
 from measurand.core.buffers.tidying import Tidying
 from measurand.core.limits import Limits
 from measurand.core.means import Means
+from measurand.core.policies import Policies
 from measurand.core.ports import BlobStore, Buffer, DocumentStore
 from measurand.core.principal import Principal
 from measurand.core.ulid import make_ulid
 from measurand.wire.errors import Contention, MeasurandError, Unavailable
 
-__all__ = ["QUEUE_BYTES", "Commits"]
+__all__ = ["Commits"]
 
-QUEUE_BYTES = 256 * 1024 * 1024
-"""The most that may wait in one process, of all buffers."""
 GROUPS_AT_ONCE = 2
 """While one group is at the store, the next is made ready."""
 GROUPS_CONTENDED = 8
@@ -49,7 +49,7 @@ class Commits:
 
     Attributes
     ----------
-    queued_bytes : int
+    queues : Queues
         Of what was submitted to this process and is not answered yet.
     """
 
@@ -59,13 +59,13 @@ class Commits:
         self._board = board
         self._means = means
         self._limits = limits
+        self._policies = Policies(documents, means)
         self._remembering = Remembering(documents, means, limits)
         self._lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidying = Tidying(self._remembering, means)
         self._courtesies = Courtesies(documents, means)
-        self._room = asyncio.Event()
-        self.queued_bytes = 0
+        self.queues = Queues()
 
     def submit(self, head: Head, submission: Submission) -> asyncio.Future[Stored]:
         """Hand records to the group that is gathering; the future tells where they are.
@@ -94,16 +94,6 @@ class Commits:
         """Begin a new stream of a writer, which fences the one before; the future tells where the writer stands."""
         return self._enqueue(head, Submission((), 0, principal, writer, opens=True))  # type: ignore[return-value]
 
-    def has_room(self, size: int) -> bool:
-        """Tell whether this process can take so many more bytes."""
-        return not self.queued_bytes or self.queued_bytes + size <= QUEUE_BYTES
-
-    async def wait_for_room(self) -> None:
-        """Return when less waits to be stored than this process may hold."""
-        while self.queued_bytes > QUEUE_BYTES:
-            self._room.clear()
-            await self._room.wait()
-
     async def close(self) -> None:
         """Return when everything that was submitted has been answered."""
         while self._tasks:
@@ -114,8 +104,8 @@ class Commits:
 
     def _enqueue(self, head: Head, submission: Submission) -> asyncio.Future[Stored | Opened]:
         answer: asyncio.Future[Stored | Opened] = asyncio.get_running_loop().create_future()
-        item = Item(submission, answer, submission.counted)
-        self.queued_bytes += item.size
+        item = Item(submission, answer, submission.counted, head.uid)
+        self.queues.add(item.uid, item.size)
         lane = self._lanes.get(head.uid)
         if lane is None:
             lane = self._lanes[head.uid] = Lane(head)
@@ -150,7 +140,7 @@ class Commits:
                     standing = await self._read(lane)
                 tip = standing.head
             await self._tidying.wait_for(tip)
-            await self._decide(group, tip)
+            await self._decide([group], tip)
         except Exception as error:
             self._fail(group.items, error)
             return
@@ -159,29 +149,36 @@ class Commits:
         lane.groups.append(group)
         await asyncio.sleep(0)
 
-    async def _decide(self, group: Group, base: Head) -> None:
-        """Decide on a group. Its blobs stay as they are where it takes the same records as before."""
-        for item in group.items:
-            if item.submission.stream is not None and item.submission.stream.error is not None:
-                self._fail([item], item.submission.stream.error)
-        self._settle([item for item in group.items if item.answer.done()])
-        group.items = [item for item in group.items if not item.answer.done()]
-        submissions = [item.submission for item in group.items]
+    async def _decide(self, groups: Sequence[Group], base: Head) -> None:
+        """Decide on groups that follow each other. Blobs stay as they are where they take the same records as before.
+
+        What was moved out of the head is looked up once for all of them: the longer a head is built upon, the more
+        likely is another server to be faster.
+        """
+        for group in groups:
+            for item in group.items:
+                if item.submission.stream is not None and item.submission.stream.error is not None:
+                    self._fail([item], item.submission.stream.error)
+            self._settle([item for item in group.items if item.answer.done()])
+            group.items = [item for item in group.items if not item.answer.done()]
         head = self._tidying.left_out(base)
-        ids, requests, writers = sought(head, submissions)
+        ids, requests, writers = sought(head, [item.submission for group in groups for item in group.items])
         known = _UNKNOWN
         if ids or requests or writers:
             known = await self._remembering.look_up(head, ids, requests, writers)
-        decision = decide(head, submissions, self._means.now(), known)
-        before = [piece.cut for piece in group.pieces]
-        if len(before) == len(decision.cuts) and all(map(is_same, before, decision.cuts)):
-            for piece, cut in zip(group.pieces, decision.cuts, strict=True):
-                piece.cut = cut
-                piece.segment = replace(piece.segment, first=cut.first, window=cut.window, time=decision.time)
-        else:
-            group.pieces = [self._piece(cut, decision.time) for cut in decision.cuts]
-        group.base, group.decision = base, decision
-        group.after = base if decision.head is head else with_segments(decision.head, group.pieces)
+        for group in groups:
+            decision = decide(head, [item.submission for item in group.items], self._means.now(), known)
+            before = [piece.cut for piece in group.pieces]
+            if len(before) == len(decision.cuts) and all(map(is_same, before, decision.cuts)):
+                for piece, cut in zip(group.pieces, decision.cuts, strict=True):
+                    piece.cut = cut
+                    piece.segment = replace(piece.segment, first=cut.first, window=cut.window, time=decision.time)
+            else:
+                group.pieces = [self._piece(cut, decision.time) for cut in decision.cuts]
+            group.base, group.decision = base, decision
+            group.after = base if decision.head is head else with_segments(decision.head, group.pieces)
+            base = group.after
+            head = base if decision.head is not head else head
 
     def _piece(self, cut: Cut, time: int) -> Piece:
         records = cut.records
@@ -211,9 +208,13 @@ class Commits:
     async def _put(self, group: Group) -> None:
         """Store the bytes of a group."""
         group.began = self._means.now()
-        uid = group.base.uid if group.base is not None else ""
         pieces = list(group.pieces)
-        await asyncio.gather(*(self._blobs.put(blob_key(uid, piece.segment.ulid), piece.chunks) for piece in pieces))
+        if pieces and group.base is not None:
+            uid, policy = group.base.uid, await self._policies.of(group.base.name.parent)
+            keys = [blob_key(uid, piece.segment.ulid) for piece in pieces]
+            await asyncio.gather(
+                *(self._blobs.put(key, piece.chunks, policy=policy) for key, piece in zip(keys, pieces, strict=True))
+            )
         for piece in pieces:
             piece.is_stored = True
 
@@ -291,9 +292,9 @@ class Commits:
                 courtesy.notice()
         groups = [group for group in groups if not self._has_come_about(lane, group, standing.head)]
         base = standing.head
-        for group in groups:
+        for place, group in enumerate(groups):
             if group.base is not base:
-                await self._decide(group, base)
+                await self._decide(groups[place:], base)
             if self._is_late(group) or not all(piece.is_stored for piece in group.pieces):
                 await self._put_again(group)
             assert group.after is not None
@@ -383,9 +384,8 @@ class Commits:
     def _settle(self, items: Sequence[Item]) -> None:
         """Count items as answered, once each."""
         for item in items:
-            self.queued_bytes -= item.size
+            self.queues.take(item.uid, item.size)
             item.size = 0
-        self._room.set()
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

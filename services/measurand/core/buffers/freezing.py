@@ -25,6 +25,7 @@ from measurand.core.buffers.holding import (
     require_held,
     waiting,
 )
+from measurand.core.buffers.leaving import unless_leaving
 from measurand.core.buffers.live import Board
 from measurand.core.buffers.standing import refusal
 from measurand.core.buffers.windows import SYSTEM, closed
@@ -128,6 +129,7 @@ class Freezing:
         lease: timedelta | None = None,
         token: str = "",
         request_id: str = "",
+        leaving: asyncio.Event | None = None,
     ) -> FreezeAnswer:
         """Close the newest window: once this has answered with a token, nothing more gets into it.
 
@@ -148,6 +150,8 @@ class Freezing:
             The freeze ends by itself after so long, 1 minute to 24 hours. None: never.
         token : str
             From an earlier answer: prolong that freeze by `lease` from now; None: for ever.
+        leaving : asyncio.Event, optional
+            Set when the server is going away: nobody waits here any longer.
 
         Raises
         ------
@@ -161,6 +165,8 @@ class Freezing:
             FIELD_INVALID, REQUEST_ID_REUSED.
         NotFound
             RESOURCE_NOT_FOUND.
+        ShuttingDown
+            SHUTTING_DOWN: while it waited. Nothing is frozen; ask another server.
         """
         check_text(comment, field="comment", most=MAX_COMMENT)
         if lease is not None and not MIN_LEASE <= lease <= MAX_LEASE:
@@ -206,7 +212,7 @@ class Freezing:
                     wait_seconds = 0.0
                     continue  # once more, to note in the log that somebody is waiting
                 return replace(answer, head=head)
-            await self._until_due(head, left)
+            await unless_leaving(self._until_due(head, left), leaving)
 
     async def unfreeze(
         self,

@@ -20,11 +20,12 @@ GROUP_RECORDS = 8000
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """A submission that waits for its answer; `size` is 0 once it has it."""
+    """A submission that waits for its answer, of a buffer with this uid; `size` is 0 once it has it."""
 
     submission: Submission
     answer: asyncio.Future[Stored | Opened]
     size: int
+    uid: str
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from measurand.core.buffers.batches import find_batch
+from measurand.core.buffers.batches import batch_to_read
 from measurand.core.buffers.heads import Head, Segment, State
 from measurand.core.buffers.live import Board
 from measurand.core.buffers.picking import AT_ONCE, Basket, Picked, Wanted, before, locate, pick, pick_newest
@@ -283,7 +283,7 @@ class Records:
         return Page(records, span.end, None, "", read, is_last or read + 1 >= span.end)
 
     async def _batch_span(self, name: DatasetName) -> Span:
-        batch = await find_batch(self._documents, name)
+        batch = await batch_to_read(self._documents, name, self._means.now())
         if batch is None:
             raise NotFound(f"{name} is no batch of a buffer; read its files and arrays", resource=name)
         standing = await find_standing(self._documents, batch.buffer, batch.uid)

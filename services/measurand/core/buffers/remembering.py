@@ -34,6 +34,7 @@ __all__ = [
     "event_view",
     "memory_view",
     "surplus",
+    "with_few_events",
     "without",
 ]
 
@@ -73,7 +74,7 @@ class Moved:
 def surplus(head: Head, now: datetime) -> Moved:
     """Return what should move out of a head."""
     segments = head.segments[:SEGMENTS_AT_ONCE] if len(head.segments) > MOST_SEGMENTS else ()
-    events = head.events[: -MOST_EVENTS // 2] if len(head.events) > MOST_EVENTS else ()
+    events = _old_events(head)
     ids = dict(_oldest(head.ids.items(), MOST_IDS, lambda kept: kept[0]))
     requests = dict(_oldest(head.requests.items(), MOST_REQUESTS, lambda kept: kept[1]))
     writers = dict(_oldest(head.writers.items(), MOST_WRITERS, lambda kept: kept.time))
@@ -96,6 +97,18 @@ def without(head: Head, moved: Moved) -> Head:
     if list(before) == [len(segments), len(events), len(ids), len(requests), len(writers)]:
         return head
     return replace(head, segments=tuple(segments), events=tuple(events), ids=ids, requests=requests, writers=writers)
+
+
+async def with_few_events(documents: DocumentStore, head: Head, new: Head) -> Head:
+    """Return the head that follows on one that is stored, without the old events of that one: they are moved out.
+
+    Whoever changes a head without a commit calls it, else a buffer that only gets notes would keep all of them there.
+    """
+    old = _old_events(head)
+    if not old:
+        return new
+    await documents.insert_many(EVENTS, [event_document(head, event) for event in old])
+    return without(new, Moved(events=old))
 
 
 def event_document(head: Head, event: Event) -> Document:
@@ -243,6 +256,10 @@ class Remembering:
             if not taken:
                 return
         raise Contention("others keep writing what is remembered of a buffer; try again", retry_seconds=0.1)
+
+
+def _old_events(head: Head) -> tuple[Event, ...]:
+    return head.events[: -MOST_EVENTS // 2] if len(head.events) > MOST_EVENTS else ()
 
 
 def _key(uid: str, kind: str, key: str) -> str:

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from measurand.core.buffers.batches import BATCHES, LIVE, Batch, batch_of, batches_prefix
+from measurand.core.buffers.batches import (
+    BATCHES,
+    LIVE,
+    Batch,
+    batch_of,
+    batches_prefix,
+    is_being_read,
+    window_batch,
+)
 from measurand.core.buffers.changing import change_head
 from measurand.core.buffers.documents import BUFFERS, head_of
 from measurand.core.buffers.heads import Event, EventKind, Head
@@ -93,7 +101,7 @@ class Retention:
             await self._releasing.sweep(head.name, head.uid, head.first_sequence, end)
 
     async def _expire(self, head: Head) -> int:
-        """Remove the oldest batches that are too old, too many or too large together, but for pinned ones."""
+        """Remove the oldest batches that are too old, too many or too large together; pinned and read ones stay."""
         policy, expired = head.policy, 0
         if policy.keep_batches_for is None and not policy.keep_batches_bytes and not policy.keep_batches:
             return 0
@@ -109,9 +117,15 @@ class Retention:
                 why = f"more than {policy.keep_batches_bytes} bytes of batches"
             else:
                 return expired
-            await self._remove(head, batch, why)
-            count, size, expired = count - 1, size - batch.size, expired + 1
+            count, size = count - 1, size - batch.size
+            if not await self._is_being_read(batch):  # else in one of the next runs
+                await self._remove(head, batch, why)
+                expired += 1
         return expired
+
+    async def _is_being_read(self, batch: Batch) -> bool:
+        newest = await window_batch(self._documents, batch.uid, batch.window)
+        return newest is not None and is_being_read(newest, self._means.now())
 
     async def _unpinned(self, head: Head) -> Sequence[Batch]:
         """Return the batches that a policy may remove, oldest first."""

@@ -127,7 +127,7 @@ class BufferWriter:
                 expected_writer_sequence=self._next,
             )
         counted = counted_of(records)
-        await self._commits.wait_for_room()
+        await self._commits.queues.wait_for_room(self._head.uid)
         self.raise_failure()
         pending = _Pending(number, records, counted, None)
         if not self._is_held:
