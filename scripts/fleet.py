@@ -1,4 +1,6 @@
-"""A fleet on this machine: a MongoDB replica set, an S3 store, some servers, and one address in front of them."""
+"""A fleet on this machine: a MongoDB replica set, an S3 store, some servers, and one address in front of them; beside
+them, if asked for, sites with a data container each.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,15 @@ class FleetError(Exception):
     """The fleet cannot start. The message says why."""
 
 
-class Server:
-    """A `measurand serve` process on ports of its own, which are the same after a restart."""
+class Program:
+    """A process of ours that takes calls at an address, which is the same after a restart."""
 
-    def __init__(self, number: int, folder: Path, options: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.number = number
+    def __init__(self, name: str, folder: Path, module: str, options: Sequence[str], environment: Mapping[str, str]):
+        self.name = name
         self.address = f"127.0.0.1:{free_port()}"
-        self.http = f"127.0.0.1:{free_port()}"
-        self.log = folder / f"server-{number}.log"
-        listen = ("--listen", self.address, "--http", self.http, "--data", str(folder / f"server-{number}"))
-        self._command = [sys.executable, "-m", "measurand.server.run", *listen, *options]
+        self.log = folder / f"{name.replace(' ', '-')}.log"
+        data = folder / name.replace(" ", "-")
+        self._command = [sys.executable, "-m", module, "--listen", self.address, "--data", str(data), *options]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MEASURAND_")}
         self._environment = {**clean, **environment}
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,7 +72,7 @@ class Server:
         async with asyncio.timeout(START_SECONDS):
             while not await self._is_serving():
                 if self.ended is not None:
-                    raise FleetError(f"server {self.number} ended with {self.ended}; see {self.log}")
+                    raise FleetError(f"{self.name} ended with {self.ended}; see {self.log}")
                 await asyncio.sleep(0.1)
 
     def ask_to_end(self) -> None:
@@ -91,6 +92,24 @@ class Server:
         probe = (sys.executable, "-m", "measurand.server.health_probe", self.address)
         quiet = asyncio.subprocess.DEVNULL
         return await (await asyncio.create_subprocess_exec(*probe, stdout=quiet, stderr=quiet)).wait() == 0
+
+
+class Server(Program):
+    """A `measurand serve` process."""
+
+    def __init__(self, number: int, folder: Path, options: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.http = f"127.0.0.1:{free_port()}"
+        options = ("--http", self.http, *options)
+        super().__init__(f"server {number}", folder, "measurand.server.run", options, environment)
+
+
+class Site(Program):
+    """A `measurand container serve` process, in a zone of its own."""
+
+    def __init__(self, number: int, folder: Path, servers: Sequence[Server]) -> None:
+        options = [word for server in servers for word in ("--of", server.address)]
+        options += ["--name", f"site-{number}", "--zone", f"site-{number}"]
+        super().__init__(f"site {number}", folder, "measurand.server.container.run", options, {})
 
 
 class Front:
@@ -155,7 +174,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
-async def run(folder: Path, count: int, port: int, say: Callable[[str], None]) -> None:
+async def run(folder: Path, count: int, site_count: int, port: int, say: Callable[[str], None]) -> None:
     """Start everything, tell where it is, and end all of it, in the opposite order, on a signal."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -165,19 +184,22 @@ async def run(folder: Path, count: int, port: int, say: Callable[[str], None]) -
         await asyncio.to_thread(seaweed.make_bucket, BUCKET)
         stores = ("--documents", mongod.url_of(DATABASE), "--blobs", seaweed.url_of(BUCKET))
         servers = [Server(number, folder, stores, seaweed.environment) for number in range(1, count + 1)]
+        sites = [Site(number, folder, servers) for number in range(1, site_count + 1)]
+        programs = [*servers, *sites]
         opening.push_async_callback(_stop, servers)
-        for server in servers:
-            server.start()
-        await asyncio.gather(*(server.wait_until_serving() for server in servers))
+        opening.push_async_callback(_stop, sites)
+        for program in programs:
+            program.start()
+        await asyncio.gather(*(program.wait_until_serving() for program in programs))
         front = Front(servers)
         opening.push_async_callback(front.stop)
         address = await front.start(port)
-        _tell(folder, address, servers, stores, say)
+        _tell(folder, address, servers, sites, stores, say)
         while not stopping.is_set():
-            for server in servers:
-                if server.ended is not None:
-                    say(f"server {server.number} ended with {server.ended} and is started again")
-                    server.start()
+            for program in programs:
+                if program.ended is not None:
+                    say(f"{program.name} ended with {program.ended} and is started again")
+                    program.start()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
         say("ending …")
@@ -207,11 +229,11 @@ async def _start_stores(folder: Path, opening: AsyncExitStack) -> tuple[Mongod, 
     return mongod, seaweed
 
 
-async def _stop(servers: Sequence[Server]) -> None:
-    for server in servers:
-        server.ask_to_end()
-    for server in servers:
-        await asyncio.to_thread(server.wait)
+async def _stop(programs: Sequence[Program]) -> None:
+    for program in programs:
+        program.ask_to_end()
+    for program in programs:
+        await asyncio.to_thread(program.wait)
 
 
 def _kept_port(folder: Path) -> int:
@@ -224,16 +246,26 @@ def _kept_port(folder: Path) -> int:
 
 
 def _tell(
-    folder: Path, address: str, servers: Sequence[Server], stores: Sequence[str], say: Callable[[str], None]
+    folder: Path,
+    address: str,
+    servers: Sequence[Server],
+    sites: Sequence[Site],
+    stores: Sequence[str],
+    say: Callable[[str], None],
 ) -> None:
     say(f"listening on {address}, in front of")
     for server in servers:
-        say(f"  server {server.number}  {server.address}  metrics http://{server.http}/metrics  process {server.pid}")
+        say(f"  {server.name}  {server.address}  metrics http://{server.http}/metrics  process {server.pid}")
+    for site in sites:
+        say(f"  {site.name}  containers/{site.name.replace(' ', '-')}  {site.address}  process {site.pid}")
     say(f"stores: {' '.join(stores)}")
     say(f"logs and data in {folder}")
     say("try next:")
+    if sites:
+        say(f"  MEASURAND_URL={address} measurand catalog create lab --storage losses:1")
+        say(f"  MEASURAND_URL={address} measurand container ls")
     say(f"  MEASURAND_URL={address} measurand put FOLDER lab --create")
-    say(f"  kill -9 {servers[-1].pid}    and see that nothing is lost")
+    say(f"  kill -9 {[*servers, *sites][-1].pid}    and see that nothing is lost")
     say("Ctrl-C ends all of it")
 
 
@@ -241,11 +273,14 @@ def main(arguments: Sequence[str]) -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
     parser.add_argument("--servers", metavar="N", type=int, default=2, help="how many servers (default: 2)")
+    parser.add_argument("--sites", metavar="N", type=int, default=0, help="how many data containers (default: none)")
     parser.add_argument("--port", type=int, default=50051, help="of the address in front (default: 50051; 0: any)")
     parser.add_argument("--data", metavar="DIR", type=Path, help="keep everything there (default: nothing is kept)")
     chosen = parser.parse_args(arguments)
     if chosen.servers < 1:
         parser.error("--servers: at least one")
+    if chosen.sites < 0:
+        parser.error("--sites: none, or some")
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -254,7 +289,7 @@ def main(arguments: Sequence[str]) -> int:
         folder = chosen.data.absolute() if chosen.data else Path(passing)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            asyncio.run(run(folder, chosen.servers, chosen.port, say))
+            asyncio.run(run(folder, chosen.servers, chosen.sites, chosen.port, say))
         except FleetError as error:
             print(error, file=sys.stderr)
             return 1

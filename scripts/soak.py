@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import random
 import subprocess
@@ -21,13 +22,16 @@ from tests.end_to_end import (  # noqa: E402  # found through the line above
     array_rounds,
     buffer_rounds,
     chaos,
+    container_rounds,
     counting,
     durable_rounds,
     fleet,
     kill_rounds,
+    object_rounds,
     outage,
     save_rounds,
 )
+from tests.spread_rounds import play as play_losses  # noqa: E402
 from tests.stores import DURABLE, open_site  # noqa: E402
 
 KILLS = {"server killed": kill_rounds.server_round, "client killed": kill_rounds.client_round}
@@ -46,6 +50,9 @@ def main() -> int:
     parser.add_argument("--saves", type=int, default=20, help="rounds of kills amid lab.save (default: 20)")
     parser.add_argument("--streams", type=int, default=3, help="rounds of kills amid 2,000 frames (default: 3)")
     parser.add_argument("--buffers", type=int, default=200, help="rounds of kills amid appends (default: 200)")
+    parser.add_argument("--losses", type=int, default=200, help="rounds of containers that break (default: 200)")
+    parser.add_argument("--containers", type=int, default=200, help="rounds of hurt containers (default: 200)")
+    parser.add_argument("--objects", type=int, default=1000, help="objects put, and half the keys (default: 1000)")
     parser.add_argument("--counts", type=int, default=50, help="times that each of 32 threads counts (default: 50)")
     parser.add_argument("--outages", type=int, default=1, help="half a minute without each store (default: once)")
     parser.add_argument("--properties", type=int, default=20, help="runs of the property tests (default: 20)")
@@ -61,6 +68,8 @@ def main() -> int:
         cut_saves(arguments.saves, arguments.seed)
         cut_streams(arguments.streams, arguments.seed)
         cut_buffers(arguments.buffers, arguments.seed)
+        lose(arguments.losses, arguments.seed)
+        put_objects(arguments.objects, arguments.seed)
         count(arguments.counts)
         make_chaos(arguments.chaos, arguments.seed)
         take_away(arguments.outages)
@@ -143,6 +152,34 @@ def cut_buffers(rounds: int, seed: int) -> None:
     with brought_back_by("working on a buffer", f"--seed {seed} --buffers {rounds}"):
         for done in buffer_rounds.run(rounds, seed=seed):
             tell(done, begin)
+    print(flush=True)
+
+
+def lose(rounds: int, seed: int) -> None:
+    """Break containers in all ways while clients write and read, and repair what they have lost."""
+    blobs, begin = 0, time.monotonic()
+    for number in range(rounds):
+        with brought_back_by("containers that break", f"--seed {seed + number} --losses 1"):
+            blobs += asyncio.run(play_losses(seed + number))
+        tell(f"containers break: {number + 1} rounds, {blobs} blobs", begin)
+    print(flush=True)
+
+
+def hurt_containers(rounds: int, seed: int) -> None:
+    """Wipe, damage, freeze, slow and fill containers while people work, kill servers, and repair it all."""
+    begin = time.monotonic()
+    with brought_back_by("hurt containers", f"--seed {seed} --containers {rounds}"):
+        for done in container_rounds.run(rounds, seed=seed):
+            tell(done, begin)
+    print(flush=True)
+
+
+def put_objects(number: int, seed: int) -> None:
+    """Put objects under nasty keys, and over a network that loses answers."""
+    begin = time.monotonic()
+    with brought_back_by("objects", f"--seed {seed} --objects {number}"):
+        for storage in object_rounds.run(number, seed):
+            tell(f"{storage}: {number} objects put once each, {2 * number} keys apart", begin)
     print(flush=True)
 
 

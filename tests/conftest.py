@@ -5,7 +5,9 @@ The fixtures import what they need themselves: most tests need no server, and st
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from tests.stores import Site, open_site, sets_of
 
 if TYPE_CHECKING:
     import grpc.aio
+    from tests.servers import Server
 
     from measurand.server.process import Process
     from measurand.v1.arrays_pb2_grpc import ArrayServiceAsyncStub
@@ -23,6 +26,19 @@ if TYPE_CHECKING:
 
 settings.register_profile("measurand", deadline=None)  # a busy machine must not turn a right answer into a failure
 settings.load_profile("measurand")
+
+
+LONGEST = (
+    "end_to_end/test_chaos.py",
+    "end_to_end/test_outages.py",
+    "end_to_end/test_backup.py",
+    "end_to_end/test_behaviours_metadata.py",
+    "end_to_end",
+    "workshop",
+    "storage",
+    "services",
+)
+"""What takes longest, which is mostly to wait; the rest comes behind it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,10 +53,40 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("stores", sets, indirect=True, scope="session")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that in the end no process works alone while all others are done."""
+
+    @cache
+    def place(file: Path) -> int:
+        path = file.relative_to(Path(__file__).parent)
+        return next((at for at, name in enumerate(LONGEST) if path.is_relative_to(name)), len(LONGEST))
+
+    items.sort(key=lambda item: place(item.path))
+
+
 @pytest.fixture(scope="session")
 def stores(request: pytest.FixtureRequest) -> str:
     """The set of stores that the test runs on."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def server_over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """Gives the server process over a set of stores: started when first asked for, it stays for all who share it."""
+    with ExitStack() as ending:
+
+        @cache
+        def start(stores: str) -> Server:
+            site = ending.enter_context(open_site(stores, tmp_path_factory.mktemp("shared") / "store"))
+            return ending.enter_context(site.running())
+
+        def server(stores: str) -> Server:
+            started = start(stores)
+            assert started.process.poll() is None, started.log
+            return started
+
+        yield server
 
 
 @pytest.fixture

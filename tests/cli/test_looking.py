@@ -149,3 +149,21 @@ def test_control_characters_do_not_reach_the_terminal(desk: Desk, runs: str) -> 
     desk.do("edit", f"{runs}/cold", "--title", "red\x1b[31m", "--set", 'note="\\u001b[2J"')
     assert "red\\x1b[31m" in desk.do("ls", runs)
     assert "\x1b" not in desk.do("show", f"{runs}/cold")
+
+
+def test_it_is_told_whether_something_exists(desk: Desk, runs: str, tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("1\n")
+    desk.do("put", str(tmp_path / "b.csv"), f"{runs}/hot/files/raw/deep/")
+    desk.do("rm", f"{runs}/cold")
+    there = [runs, f"{runs}/hot", f"{runs}/hot/files/trace.csv", f"{runs}/hot/files/raw/", f"{runs}/hot/files/"]
+    missing = ["nobody", f"{runs}/cold", f"{runs}/lukewarm", f"{runs}/hot/files/trace", f"{runs}/hot/files/other/"]
+    missing += [f"{runs}/hot/arrays/iq", f"{runs}/hot/arrays/", f"{runs}/hot/files/raw"]
+    for place in there:
+        result = desk.run("exists", place)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "true\n", ""), place
+    for place in missing:
+        for options in ((), ("--json",)):
+            result = desk.run("exists", place, *options)
+            assert (result.exit_code, result.stdout, result.stderr) == (3, "false\n", ""), place
+    result = desk.run("exists", f"{runs}/hot", "--url", "127.0.0.1:1")
+    assert (result.exit_code, result.stdout) == (6, "")

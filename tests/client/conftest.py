@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.servers import Server
-from tests.stores import open_site
 
 
 @pytest.fixture(scope="session")
-def process(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with open_site(stores, tmp_path_factory.mktemp("client") / "store") as site, site.running() as server:
-        yield server
+def process(stores: str, server_over: Callable[[str], Server]) -> Server:
+    return server_over(stores)
 
 
 @pytest.fixture

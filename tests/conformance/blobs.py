@@ -16,7 +16,9 @@ from typing import Protocol
 from tests.faults import Chopped, Damaged, Failing, Full, Slow
 from tests.flaky import Flaky, unreliable
 from tests.parted import Parted
+from tests.remote_places import Served
 from tests.s3_places import InS3, Server, minio_at_hand, on_minio, on_seaweed
+from tests.spread_places import spread_in_memory, spread_on_disk
 
 from measurand.core.ports import BlobStore
 from measurand.server.crc32c import combine_crc32c, make_crc32c
@@ -183,6 +185,12 @@ PLACES: Mapping[str, MakePlace] = {
     "cached(checked(local))": _cached_by_block,
     "measured(cached(checked(retrying(local))))": _cached_on_disk,
     "retrying(flaky(local))": _on_disk(unreliable),
+    "spread on memory, single": spread_in_memory("single"),
+    "spread on memory, replicate:3": spread_in_memory("replicate:3"),
+    "spread on memory, erasure:4+2": spread_in_memory("erasure:4+2"),
+    "spread on disk, erasure:2+1": spread_on_disk("erasure:2+1"),
+    "remote on memory": _in_memory(Served),
+    "remote on disk": _on_disk(Served),
     "s3": _in_s3(on_seaweed, lambda inner: inner),
     "measured(cached(checked(retrying(s3))))": _cached_in_s3,
     **({"s3 on minio": _in_s3(on_minio, lambda inner: inner)} if minio_at_hand() else {}),

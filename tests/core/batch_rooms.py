@@ -16,6 +16,7 @@ from measurand.core.buffers.documents import BUFFERS, SEGMENTS, blob_key, index_
 from measurand.core.buffers.events import Events
 from measurand.core.buffers.freezing import FreezeAnswer, Freezing, UnfreezeAnswer
 from measurand.core.buffers.heads import Event, Policy
+from measurand.core.buffers.leading import Leading
 from measurand.core.buffers.reading import Records
 from measurand.core.buffers.releasing import Releasing
 from measurand.core.buffers.retention import Retention
@@ -61,8 +62,8 @@ class BatchRooms(BufferRooms):
             documents, rooms.blobs, rooms.catalogs, self.board, means, limits, compile_pattern=compile_pattern
         )
 
-    def another(self, **stores: Any) -> BatchRooms:
-        return BatchRooms(replace(self.rooms, **stores), self.name)
+    def another(self, leading: Leading | None = None, **stores: Any) -> BatchRooms:
+        return BatchRooms(replace(self.rooms, **stores), self.name, leading or Leading())
 
     async def freeze_window(self, **more: Any) -> FreezeAnswer:
         return await self.freezing.freeze(LOCAL_USER, self.name, **more)

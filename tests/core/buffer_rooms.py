@@ -14,6 +14,7 @@ from measurand.core.buffers.committing import Commits
 from measurand.core.buffers.deciding import Stored
 from measurand.core.buffers.documents import SEGMENTS, blob_key, index_of
 from measurand.core.buffers.heads import Head, Policy, Segment
+from measurand.core.buffers.leading import Leading
 from measurand.core.buffers.live import Board
 from measurand.core.buffers.records import Record, read_table
 from measurand.core.buffers.standing import find_standing, stored
@@ -44,18 +45,19 @@ class BufferRooms:
 
     rooms: Rooms
     name: BufferName = field(default_factory=lambda: BufferName("lab", "live"))
+    leading: Leading = field(default_factory=Leading)
 
     def __post_init__(self) -> None:
         rooms = self.rooms
         documents, means, limits = rooms.documents, rooms.means, rooms.limits
         self.board = Board(documents)
         self.buffers = Buffers(documents, rooms.catalogs, self.board, means, limits)
-        self.commits = Commits(documents, rooms.blobs, self.board, means, limits)
+        self.commits = Commits(documents, rooms.blobs, self.board, means, limits, self.leading)
         self.appending = Appending(rooms.catalogs, self.commits, self.board, means, limits)
         self.acks: list[Ack] = []
 
-    def another(self, **stores: Any) -> BufferRooms:
-        return BufferRooms(replace(self.rooms, **stores), self.name)
+    def another(self, leading: Leading | None = None, **stores: Any) -> BufferRooms:
+        return BufferRooms(replace(self.rooms, **stores), self.name, leading or Leading())
 
     def record(self, data: bytes, **more: Any) -> Record:
         return Record(data, self.rooms.means.crc32c(data, 0), **more)

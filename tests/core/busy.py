@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from tests.core.array_rooms import ArrayRooms
 from tests.core.busy_arrays import BusyArrays
 from tests.core.busy_buffers import BusyBuffers
+from tests.core.busy_operations import fill_operations
+from tests.core.busy_registry import fill_registry
 from tests.core.rooms import Rooms
 
 from measurand.core.catalog_documents import CatalogDraft
@@ -76,6 +78,8 @@ class Busy:
         for _ in range(4):
             await self.make()
         await self.buffers.begin(self.rooms)
+        await fill_registry(self.rooms)
+        await fill_operations(self.rooms)
 
     async def step(self) -> None:
         """Do something; what has no object just now is left."""

@@ -19,7 +19,8 @@ from measurand.core.buffers.drafting import BufferDraft
 from measurand.core.buffers.groups import Groups
 from measurand.core.buffers.heads import Head
 from measurand.core.buffers.live import Board
-from measurand.core.buffers.reading import Page, Records
+from measurand.core.buffers.pages import Page
+from measurand.core.buffers.reading import Records
 from measurand.core.buffers.records import Part, Record, counted_bytes
 from measurand.core.buffers.submissions import Stored, Submission
 from measurand.core.buffers.tailing import Tails

@@ -7,18 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.core.buffer_rooms import BufferRooms, start_buffers
+from tests.core.relayed import READ, distant
 from tests.core.simulated import Distant, simulate
 
 from measurand.core.buffers.remembering import MEMORIES
-
-READ, WRITE, PUT = 0.002, 0.006, 0.012
-
-
-def distant(buffers: BufferRooms, times: float = 1.0, **stores: Any) -> BufferRooms:
-    """Return one more server, over stores as far away as in the next room, or so many times as far."""
-    read, write = READ * times, WRITE * times
-    documents = Distant(buffers.rooms.documents, read, replace=write, insert_many=write, remove=write)
-    return buffers.another(**{"documents": documents, "blobs": Distant(buffers.rooms.blobs, PUT * times), **stores})
 
 
 async def call(

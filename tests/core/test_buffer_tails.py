@@ -11,7 +11,7 @@ from tests.core.reader_rooms import ReaderRooms, Weighed, data_of, make_reader_r
 
 from measurand.core.buffers.documents import blob_key
 from measurand.core.buffers.heads import State
-from measurand.core.buffers.reading import Page
+from measurand.core.buffers.pages import Page
 from measurand.core.buffers.selecting import Selection
 from measurand.core.buffers.tailing import SlowReader
 from measurand.core.limits import Limits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -358,3 +358,23 @@ async def test_two_who_publish_at_once_both_come_to_the_end(rooms: Rooms, place:
 
     assert await asyncio.gather(*map(publish, layouts)) == [504, 504]
     assert place.published == place.laid_out
+
+
+async def test_what_lies_in_containers_is_not_laid_out_and_publishing_says_why(rooms: Rooms, place: Place) -> None:
+    await sealed(rooms)
+    asked: list[str] = []
+    spread: set[str] = set()
+
+    async def are_elsewhere(blobs: Collection[str]) -> bool:
+        asked.extend(blobs)
+        return bool(spread.intersection(blobs))
+
+    layout = Layout(rooms.documents, rooms.means, place, are_elsewhere=are_elsewhere)
+    assert await layout.lay_out(NAME)
+    await layout.remove(NAME)
+    spread.add(asked[-1])
+    for _ in range(2):
+        assert await layout.lay_out(NAME) == ""
+    with pytest.raises(FeatureDisabled, match="lies in containers"):
+        await layout.publish(LOCAL_USER, NAME)
+    assert place.calls == 1 and not place.laid_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 
 import pytest
@@ -90,3 +91,17 @@ async def test_mistakes(rooms: Rooms) -> None:
         await locating(rooms).locate(LOCAL_USER, rooms.file("none"))
     with pytest.raises(InvalidArgument, match="lifetime"):
         await locating(rooms).locate(LOCAL_USER, rooms.file("a.bin"), lifetime=timedelta(0))
+
+
+async def test_what_lies_in_containers_has_no_url(rooms: Rooms) -> None:
+    await upload(rooms, "a.bin", b"first ", b"second")
+    await upload(rooms, "b.bin", b"third")
+    [extent] = (await rooms.files.get(LOCAL_USER, rooms.file("b.bin"), 0)).extents
+
+    async def are_elsewhere(blobs: Collection[str]) -> bool:
+        return extent.blob.key in blobs
+
+    found = Locating(rooms.files, rooms.means, presign=url_of, longest=HOUR, are_elsewhere=are_elsewhere)
+    assert len((await found.locate(LOCAL_USER, rooms.file("a.bin"))).spans) == 2
+    with pytest.raises(FailedPrecondition, match="lies in containers; read it through the server"):
+        await found.locate(LOCAL_USER, rooms.file("b.bin"))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.servers import Server
-from tests.stores import open_site
 
 from measurand.client import Catalog, Client
 
 
 @pytest.fixture(scope="session")
-def shared(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared(stores: str, server_over: Callable[[str], Server]) -> Server:
     """A server over one of the sets of stores, for all tests that can share it."""
-    with open_site(stores, tmp_path_factory.mktemp("behaviours") / "store") as site, site.running() as server:
-        yield server
+    return server_over(stores)
 
 
 @pytest.fixture

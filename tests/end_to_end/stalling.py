@@ -103,8 +103,8 @@ def main() -> None:
         opened = await stores.open_documents(*arguments)
         return replace(opened, store=Stalling(opened.store))
 
-    async def open_blobs(*arguments: Any, **more: Any) -> Any:
-        opened = await stores.open_blobs(*arguments, **more)
+    def wrap_blobs(*arguments: Any, **more: Any) -> Any:
+        opened = stores.wrap_blobs(*arguments, **more)
         return replace(opened, store=Stalling(opened.store))
 
     async def spawn(*arguments: str, **more: Any) -> Any:
@@ -112,7 +112,7 @@ def main() -> None:
         return await spawning(*same, **more)
 
     mock.patch.object(composing, "open_documents", open_documents).start()
-    mock.patch.object(composing, "open_blobs", open_blobs).start()
+    mock.patch.object(composing, "wrap_blobs", wrap_blobs).start()
     mock.patch.object(asyncio, "create_subprocess_exec", spawn).start()
     command()
 

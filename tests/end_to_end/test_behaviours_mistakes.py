@@ -63,6 +63,7 @@ def test_a_mistake_has_a_named_error_that_shows_what_was_wrong(client: Client, l
     assert "RpcError" not in text and "Traceback" not in text
 
 
+@pytest.mark.stores("embedded")  # no store has a part in it
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_stack_trace_shows_no_internals_of_grpc(client: Client, lab: Catalog, mistake: str) -> None:
     run = lab.create("run")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from tests.servers import running
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,8 +74,30 @@ def test_a_detector_and_its_trainers_share_a_buffer(tmp_path: Path) -> None:
     assert "run-2: trained on records 41 to 80" in said
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the page is for a shell")
+def test_the_tutorial_on_losing_a_site_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/tutorial-losing-a-site.md").read_text()
+    assert "measurand serve --data ~/eight-sites --containers 8\n" in page
+    commands = "\n".join(re.findall(r"```sh\n(.+?)```", page, re.DOTALL)).replace("~/", f"{tmp_path}/")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    with running(tmp_path / "eight-sites", "--containers", "8") as server:
+        monkeypatch.setenv("MEASURAND_URL", server.address)
+        said = run(["bash", "-euo", "pipefail", "-c", commands], tmp_path)
+    assert "every byte is there" in said
+    assert "2 blobs: 2 safe, 0 degraded, 0 at risk, 0 lost" in said
+    assert "7 containers" not in said and said.count("new-site") == 1
+
+
 def test_the_page_of_buffers_runs_as_it_is_written(tmp_path: Path) -> None:
     page = (ROOT / "docs/buffers.md").read_text()
     examples = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
     (tmp_path / "example.py").write_text(f"{examples}\nclient.close()\n")
     run([sys.executable, "-W", "error", "example.py"], tmp_path)
+
+
+def test_the_page_of_objects_runs_as_it_is_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs/objects.md").read_text()
+    examples = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
+    (tmp_path / "example.py").write_text(examples)
+    said = run([sys.executable, "-W", "error", "example.py"], tmp_path)
+    assert "model" in said

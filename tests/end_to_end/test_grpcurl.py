@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.end_to_end.grpcurl import COMMAND, call, grpcurl, refused, told
 from tests.servers import Server
 from tests.stores import open_site
 
-from measurand.v1 import arrays_pb2, buffers_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2
+from measurand.v1 import (
+    arrays_pb2,
+    buffers_pb2,
+    catalogs_pb2,
+    datasets_pb2,
+    files_pb2,
+    operations_pb2,
+    registry_pb2,
+    server_pb2,
+)
 
-TOOLS = Path(__file__).parents[2] / ".tools"
-COMMAND = shutil.which("grpcurl", path=os.pathsep.join([os.environ.get("PATH", os.defpath), str(TOOLS)]))
 pytestmark = pytest.mark.skipif(COMMAND is None, reason="grpcurl is neither on the PATH nor in .tools")
 
 SERVICES = [
-    service for module in (arrays_pb2, buffers_pb2, catalogs_pb2, datasets_pb2, files_pb2, server_pb2)
+    service
+    for module in (
+        arrays_pb2,
+        buffers_pb2,
+        catalogs_pb2,
+        datasets_pb2,
+        files_pb2,
+        operations_pb2,
+        registry_pb2,
+        server_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
-]  # fmt: skip
+]
 UNARY = [
     f"{service.full_name}/{method.name}"
     for service in SERVICES
@@ -39,45 +54,6 @@ RUN = "catalogs/lab/datasets/run"
 def server(stores: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with open_site(stores, tmp_path_factory.mktemp("grpcurl")) as site, site.running() as server:
         yield server
-
-
-def grpcurl(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command; options in front of the address begin with a dash, and their values stand with them."""
-    assert COMMAND is not None
-    before = [option for option in options if option.startswith("-")]
-    after = [option for option in options if not option.startswith("-")]
-    command = [COMMAND, "-plaintext", "-max-time=30", *before, server.address, *after]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-
-
-def told(server: Server, *words: str) -> str:
-    done = grpcurl(server, *words)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def call(server: Server, method: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Call a method that goes well. Fields are named as in the contract: releases of grpcurl differ in their case."""
-    said = told(server, f"-d={json.dumps(request)}", method)
-    answer: dict[str, Any] = json.loads(
-        said,
-        object_pairs_hook=lambda pairs: {
-            key if key[0] == "$" else re.sub("[A-Z]", lowered, key): value for key, value in pairs
-        },
-    )
-    return answer
-
-
-def lowered(letter: re.Match[str]) -> str:
-    return f"_{letter[0].lower()}"
-
-
-def refused(server: Server, method: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Call a method that fails, and return the status."""
-    done = grpcurl(server, "-format-error", f"-d={json.dumps(request)}", method)
-    assert done.returncode != 0, done.stdout
-    status: dict[str, Any] = json.loads(done.stderr)
-    return status
 
 
 def dataset(action: str) -> str:
@@ -106,6 +82,7 @@ def made(server: Server) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.stores("embedded")  # no store has a part in it
 def test_it_lists_the_services_and_their_methods(server: Server) -> None:
     services = told(server, "list").split()
     assert {service.full_name for service in SERVICES} < set(services)
@@ -115,6 +92,7 @@ def test_it_lists_the_services_and_their_methods(server: Server) -> None:
         assert set(told(server, "list", service.full_name).split()) == expected
 
 
+@pytest.mark.stores("embedded")  # no store has a part in it
 @pytest.mark.parametrize(
     ("symbol", "shown"),
     [
@@ -312,6 +290,49 @@ def test_records_go_in_and_out_and_a_window_becomes_a_batch(server: Server, made
     assert refused(server, buffer("GetBuffer"), {"name": name})["code"] == 5
 
 
+@pytest.mark.stores("embedded")  # the services' tests know the other stores
+def test_containers_are_added_used_explained_and_taken_out(
+    server: Server, made: dict[str, Any], tmp_path: Path
+) -> None:
+    def container(action: str) -> str:
+        return f"measurand.v1.ContainerService/{action}"
+
+    for number in range(3):
+        said = {"name": f"containers/c{number}", "uri": (tmp_path / f"c{number}").as_uri(), "zone": f"z{number}"}
+        added = call(server, container("RegisterContainer"), {"container": said})
+        assert added["container"]["state"] == "CONTAINER_STATE_ACTIVE"
+        assert added["heartbeat_interval"] == "5s"
+    listed = call(server, container("ListContainers"), {"filter": 'zone = "z1"'})["containers"]
+    assert [one["name"] for one in listed] == ["containers/c1"]
+    assert listed[0]["kind"] == "CONTAINER_KIND_DIRECTORY" and int(listed[0]["stats"]["capacity_bytes"]) > 0
+    policy = {"replicas": 2, "zones": ["z0", "z1"]}
+    name, data = f"{RUN}/files/kept/twice", base64.b64encode(b"twice").decode()
+    call(server, file("PutFile"), {"file": {"name": name, "storage_policy": policy}, "data": data})
+    explained = call(server, container("ExplainPlacement"), {"resource": name})
+    assert sorted(part["container"] for part in explained["parts"]) == ["containers/c0", "containers/c1"]
+    asked = {"policy": {"losses": 9}, "size": "1000000", "seed": "7"}
+    nowhere = call(server, container("ExplainPlacement"), asked)
+    assert nowhere["problem"]["reason"] == "CONTAINERS_UNAVAILABLE"
+    assert len(nowhere["candidates"]) == 4 and all(one["reasons"] for one in nowhere["candidates"])
+    assert call(server, container("CheckContainer"), {"name": "containers/c0"})["healthy"]
+    update = {"container": {"name": "containers/c2", "title": "spare", "read_only": True}}
+    changed = call(server, container("UpdateContainer"), update)
+    assert (changed["title"], changed["state"]) == ("spare", "CONTAINER_STATE_READ_ONLY")
+    assert call(server, container("GetContainer"), {"name": "containers/c2"})["etag"] == changed["etag"]
+    guess = {"name": "containers/c2", "lease_id": "guessed"}
+    assert refused(server, container("HeartbeatContainer"), guess)["details"][0]["reason"] == "LEASE_LOST"
+    drain = call(server, container("DrainContainer"), {"name": "containers/c2"})
+    assert (drain["kind"], drain["targets"]) == ("drain", ["containers/c2"])
+    assert call(server, container("UndrainContainer"), {"name": "containers/c2"})["read_only"]
+    repair = {"containers": ["containers/c0"], "verify_bytes": True, "validate_only": True}
+    assert call(server, container("RepairContainers"), repair)["kind"] == "repair"
+    assert call(server, container("RebalanceContainers"), {"validate_only": True})["kind"] == "rebalance"
+    assert call(server, container("RecodeBlobs"), {"parent": RUN, "validate_only": True})["kind"] == "recode"
+    held = refused(server, container("RemoveContainer"), {"name": "containers/c0"})
+    assert (held["code"], held["details"][0]["reason"]) == (9, "RESOURCE_IN_USE")
+    assert call(server, container("RemoveContainer"), {"name": "containers/c2"}) == {}
+
+
 def test_an_error_says_what_is_wrong_in_words_and_in_details(server: Server, made: dict[str, Any]) -> None:
     status = refused(server, dataset("GetDataset"), {"name": "catalogs/lab/datasets/nope"})
     assert status["code"] == 5
@@ -330,6 +351,7 @@ def test_an_error_says_what_is_wrong_in_words_and_in_details(server: Server, mad
     assert (info["reason"], info["metadata"]["position"]) == ("FILTER_INVALID", "8")
 
 
+@pytest.mark.stores("embedded")  # no store has a part in it
 @pytest.mark.parametrize("method", UNARY)
 def test_every_unary_method_can_be_called(server: Server, method: str) -> None:
     """With an empty request most are refused; but by us, with a reason, and not as a fault of the server."""

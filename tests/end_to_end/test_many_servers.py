@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.end_to_end.hasty import HASTY_LEASE_SECONDS
 from tests.end_to_end.serving import until
 
 from measurand.client import Catalog, Client, Dataset, File
-from measurand.client.errors import Conflict, NotFound, WriterFenced
+from measurand.client.errors import Conflict, GenerationMismatch, LeaseHeld, NotFound, WriterFenced
 
 MiB = 1024 * 1024
 
@@ -195,6 +196,26 @@ def _read_on(run: Dataset, data: bytes) -> str:
             return "not found"
 
 
+def test_two_servers_are_one_registry(fleet: Fleet) -> None:
+    with Client(fleet.servants["a"].address) as first, Client(fleet.servants["b"].address) as second:
+        changes = second.registry.watch("gateway")
+        with first.registry.register("gateway", "held", "grpc://a:1", ttl=1) as lease:
+            assert second.registry.get("gateway", "held").etag == lease.registration.etag
+            came = next(changes)
+            with pytest.raises(LeaseHeld), second.registry.register("gateway", "held"):
+                pass
+            # Renewed at the one, it lives at the other.
+            until(lambda: second.registry.get("gateway", "held").renewed != came.registration.created)
+        went = next(changes)
+        assert [came.kind, went.kind, went.registration.name] == ["created", "deleted", "held"]
+        second.registry.put("gateway", "short", "grpc://b:1", ttl=1)
+        while (change := next(changes)).kind != "deleted":
+            assert change.kind == "created"
+        changes.close()
+        assert change.registration.name == "short"
+        assert first.registry.list("gateway") == []
+
+
 # ------------------------------------------------------------------------------------------------- background work
 
 
@@ -232,3 +253,26 @@ def test_the_shared_work_is_done_by_one_and_taken_over_when_it_is_killed(
             servant.start()
     time.sleep(2 * HASTY_LEASE_SECONDS)  # long enough for a second one to take it, were that possible
     assert leaders(fleet) == [other]
+
+
+def test_many_make_one_catalog_at_once_and_put_into_it(fleet: Fleet) -> None:
+    with ExitStack() as ending, ThreadPoolExecutor(64) as pool:
+        clients = [ending.enter_context(Client(servant.address)) for servant in fleet.servants.values()]
+
+        def put(name: str, number: int) -> tuple[str, bool]:
+            lab = clients[number % len(clients)].create_catalog(name, exist_ok=True)
+            key = lab.objects.put(b"%d" % number)
+            try:
+                lab.objects.put(b"%d" % number, "first", if_absent=True)
+            except GenerationMismatch:
+                return key, False
+            return key, True
+
+        for name in ("lab-x", "lab-y"):
+            made = list(pool.map(put, [name] * 64, range(64)))
+            assert sum(is_first for _, is_first in made) == 1
+            for client in clients:
+                assert [catalog.id for catalog in client.catalogs()].count(name) == 1
+                lab = client.catalog(name)
+                assert {file.path for file in lab.objects.list()} == {"first"} | {key for key, _ in made}
+                assert lab.objects.get_batch([key for key, _ in made]) == [b"%d" % number for number in range(64)]

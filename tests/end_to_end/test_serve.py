@@ -167,6 +167,7 @@ async def test_metrics_tell_of_calls_and_bytes(site: Site) -> None:
         assert found['measurand_calls_total{code="OK",method="/measurand.v1.FileService/PutFile",reason=""}'] == "1.0"
 
 
+@pytest.mark.stores("embedded")  # no store has a part in it
 async def test_log_lines_carry_the_request_id_and_no_names_of_users(site: Site) -> None:
     with site.running("--log-level", "debug") as server:
         async with channel_to(server) as channel:
@@ -179,6 +180,7 @@ async def test_log_lines_carry_the_request_id_and_no_names_of_users(site: Site) 
         assert "hush" not in server.log
 
 
+@pytest.mark.stores("embedded")  # no store has a part in it
 def test_a_private_server_ends_by_itself_when_its_last_client_has_gone(site: Site) -> None:
     with site.running("--private") as server:
         assert server.presence["private"] is True
@@ -220,7 +222,7 @@ async def test_on_sigterm_a_running_upload_is_acknowledged_and_goes_on_at_the_ne
         first.signal()
         persisted = 0
         with contextlib.suppress(grpc.aio.AioRpcError):
-            while (answer := await asyncio.wait_for(call.read(), 20)) is not grpc.aio.EOF:
+            while (answer := await asyncio.wait_for(call.read(), 60)) is not grpc.aio.EOF:
                 assert isinstance(answer, files_pb2.WriteUploadResponse)
                 persisted = answer.persisted_size
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
@@ -285,6 +287,7 @@ async def test_a_caller_that_goes_in_the_middle_of_a_stream_is_no_fault_of_the_s
         assert "event=fault" not in server.log
 
 
+@pytest.mark.stores("embedded")  # no store has a part in it
 async def test_a_second_signal_ends_it_at_once(site: Site) -> None:
     with site.running() as server:
         async with channel_to(server) as channel:

@@ -18,7 +18,7 @@ from measurand.storage.documents.memory import Memory as MemoryDocuments
 from measurand.wire.errors import NotFound
 
 KiB = 1024
-CONTENT = bytes(range(256)) * 10 * KiB  # 2.5 MiB
+CONTENT = bytes(range(256)) * 5 * KiB  # 1.25 MiB: more than one chunk
 MOST_CALLS = 400
 
 pytestmark = pytest.mark.usefixtures("_own_places")

@@ -14,7 +14,7 @@ from tests.end_to_end.serving import channel_to, instance, make_run, serve, unti
 from tests.servers import Server, running, start
 from tests.stores import DURABLE, Site
 
-from measurand.v1 import catalogs_pb2, catalogs_pb2_grpc
+from measurand.v1 import catalogs_pb2, catalogs_pb2_grpc, containers_pb2, containers_pb2_grpc
 
 
 async def instances_of(server: Server, at_least: int) -> set[str]:
@@ -49,6 +49,17 @@ async def test_workers_share_one_port_and_one_store_and_end_together(site: Site)
         assert 'worker="0"' in page and 'worker="1"' in page
         assert await asyncio.to_thread(server.stop) == 0
         assert not any(worker.is_running() for worker in workers)
+
+
+@pytest.mark.stores("embedded")
+async def test_workers_that_start_at_once_share_their_containers(site: Site) -> None:
+    with site.running("--workers", "3", "--containers", "3") as server:
+        for _ in range(10):
+            async with channel_to(server) as channel:
+                stub = containers_pb2_grpc.ContainerServiceStub(channel)
+                found = (await stub.ListContainers(containers_pb2.ListContainersRequest())).containers
+            assert [one.name for one in found] == [f"containers/local-{number}" for number in (1, 2, 3)]
+            assert {one.state for one in found} == {containers_pb2.CONTAINER_STATE_ACTIVE}
 
 
 @pytest.mark.stores(*DURABLE)

@@ -131,6 +131,21 @@ def test_workers_cannot_share_memory() -> None:
         load({"documents": "memory:", "workers": 2})
 
 
+def test_what_everything_goes_into_is_said_once(tmp_path: Path) -> None:
+    assert load({"containers": 8}).blobs_place == Place("containers")
+    assert load({"containers": 8, "blobs": "containers:"}).blobs_place == Place("containers")
+    assert load({"blobs": "containers:"}).is_on_network
+    assert load({"containers": 8}).uses_folder
+    for blobs in (f"file://{tmp_path}", "s3://bucket?endpoint=http://h:1"):
+        with pytest.raises(ConfigError, match=r"--containers: .*leave one of them out"):
+            load({"containers": 8, "blobs": blobs})
+    for place in ({"containers": 8}, {"blobs": "containers:"}):
+        with pytest.raises(ConfigError, match="documents"):
+            load({"documents": "memory:", **place})
+    with pytest.raises(ConfigError, match=r"--storage: .*erasure:4"):
+        load({"storage": "raid5"})
+
+
 def test_durations_may_be_written_with_a_unit(tmp_path: Path) -> None:
     config = load({}, write(tmp_path, '[limits]\nblob_grace = "90m"\nupload_lifetime = 60\nundelete_window = "1.5d"\n'))
     limits = config.limits.make()

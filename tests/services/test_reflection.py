@@ -28,6 +28,7 @@ SERVICES = {
     "measurand.v1.CatalogService",
     "measurand.v1.DatasetService",
     "measurand.v1.FileService",
+    "measurand.v1.PeerService",
     "measurand.v1.ServerService",
 }
 GRPCURL = shutil.which("grpcurl") or shutil.which(str(Path(__file__).resolve().parents[2] / ".tools/grpcurl"))

@@ -11,6 +11,8 @@ import pytest
 CORE_MAY_IMPORT = {
     "measurand.wire.errors",
     "measurand.wire.documents",
+    "measurand.wire.paths",
+    "measurand.wire.redundancy",
     "measurand.chunks.grid",
     "measurand.chunks.selections",
     "measurand.chunks.spec",
@@ -24,9 +26,15 @@ OWNERS = {
     "botocore": ("measurand.storage.blobs.s3",),
     "bson": ("measurand.storage.documents.mongo",),
     "click": ("measurand.cli", "measurand.server"),
-    "google": ("measurand.v1", "measurand.wire", "measurand.services", "measurand.server", "measurand.client"),
+    "google": (
+        *("measurand.v1", "measurand.wire", "measurand.services", "measurand.server", "measurand.client"),
+        "measurand.storage.blobs.remote",
+    ),
     "google_crc32c": ("measurand.client", "measurand.chunks", "measurand.server", "measurand.storage.blobs.checked"),
-    "grpc": ("measurand.v1", "measurand.services", "measurand.server", "measurand.client._transport"),
+    "grpc": (
+        *("measurand.v1", "measurand.services", "measurand.server", "measurand.client._transport"),
+        "measurand.storage.blobs.remote",
+    ),
     "grpc_health": ("measurand.server",),
     "grpc_reflection": ("measurand.server",),
     "numcodecs": ("measurand.chunks",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from measurand.client import (
     AsyncClient,
     AsyncDataset,
     AsyncFound,
+    AsyncLease,
     Catalog,
     Change,
     Client,
@@ -26,6 +27,11 @@ from measurand.client import (
     DownloadResult,
     File,
     Found,
+    Lease,
+    Operation,
+    OperationProgress,
+    Registration,
+    RegistrationChange,
     Revision,
     UploadResult,
 )
@@ -44,6 +50,13 @@ def blocking(client: Client, run: Dataset) -> None:
     assert_type(lab, Catalog)
     assert_type(client.catalog("lab"), Catalog)
     assert_type(client.catalogs(), list[Catalog])
+
+    assert_type(client.operations.list("state = running"), Sequence[Operation])
+    operation = client.operations.get("01JD8Y6T4GZQ5N3K7V2B9XWCMF")
+    assert_type(operation.wait(60, progress=True), Operation)
+    assert_type(operation.progress, OperationProgress)
+    assert_type(operation.result(), Mapping[str, Any])
+    assert_type(operation.problem, MeasurandError | None)
 
     assert_type(lab.create("qubit T1", {"temperature": 0.012}, tags=["t1"]), Dataset)
     assert_type(lab.save(DataFile("rabi", {"f": 5.1e9})), Dataset)
@@ -139,6 +152,25 @@ async def awaited(client: AsyncClient, run: AsyncDataset) -> None:
     assert_type(await run.upload("trace.csv"), File)
     assert_type(await run.read_bytes("note.txt"), bytes)
     assert_type(await run.files(), list[File])
+
+
+def registered(client: Client) -> None:
+    with client.registry.register("gateway", "a", "grpc://a:1") as lease:
+        assert_type(lease, Lease)
+        assert_type(lease.epoch, int)
+    assert_type(client.registry.get("gateway", "a"), Registration)
+    assert_type(client.registry.list("gateway"), list[Registration])
+    assert_type(client.registry.get_many("gateway", ["a"]), dict[str, Registration])
+    for change in client.registry.watch("gateway"):
+        assert_type(change, RegistrationChange)
+
+
+async def awaited_registered(client: AsyncClient) -> None:
+    async with client.registry.register("gateway", "a", ttl="30s") as lease:
+        assert_type(lease, AsyncLease)
+    assert_type(await client.registry.resolve("gateway", "a"), Registration)
+    async for change in await client.registry.watch("gateway"):
+        assert_type(change, RegistrationChange)
 
 
 def errors(error: MeasurandError) -> None:

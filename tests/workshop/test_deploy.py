@@ -252,7 +252,8 @@ def told() -> set[str]:
     metrics.moved("s3", "open", 1)
     metrics.moved("s3", "put", 1)
     metrics.asked("mongodb", "files", "find", 1.0, "STORE_UNAVAILABLE")
-    modules = ("compose", "stores", "buffer_rooms", "buffer_figures")
+    looked_at = ("buffer_figures", "container_figures", "healing_rooms", "operation_rooms")
+    modules = ("compose", "stores", "buffer_rooms", *looked_at)
     server = "".join((ROOT / f"services/measurand/server/{name}.py").read_text() for name in modules)
     found = re.findall(r"(?:Figure|Series|of)\(\s*\"(measurand_\w+)\"(.*)", server)
     figures = {name + ("_total" if "is_count=True" in rest else "") for name, rest in found}

@@ -132,10 +132,13 @@ def test_what_goes_in_at_one_server_is_read_at_the_other_and_by_the_address_in_f
         assert client.catalog("lab").get(run.id).read_bytes("a.bin") == data
 
 
-def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sites_are_containers_and_without_a_folder_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with fleet("--servers", "1"):
+    with fleet("--servers", "1", "--sites", "2") as running, Client(running.address) as client:
         assert [path.name for path in tmp_path.glob("measurand-fleet-*")]
+        eventually(lambda: [one.state for one in client.containers.list("kind = remote")] == ["active", "active"])
     assert not list(tmp_path.glob("measurand-fleet-*"))
 
 

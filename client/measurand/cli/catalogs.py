@@ -8,6 +8,7 @@ from measurand.cli.looking import CATALOG_COLUMNS, facts_of_catalog
 from measurand.cli.output import print_facts, print_table
 from measurand.cli.places import CATALOG, Place
 from measurand.cli.session import Session, common, pass_session
+from measurand.wire.redundancy import FORMS
 
 __all__ = ["catalog"]
 
@@ -22,7 +23,7 @@ def catalog() -> None:
 @click.option("--title", default="", help="Free text.")
 @click.option("--description", default="", help="Free text.")
 @click.option("--undelete-days", metavar="N", type=click.FloatRange(min=0), help="How long what is deleted stays [30].")
-@click.option("--storage", metavar="POLICY", help="single, replicate:3, erasure:4+2 or losses:2.")
+@click.option("--storage", metavar="POLICY", help=f"Where what is written into it is kept: {FORMS}.")
 @click.option("--exist-ok", is_flag=True, help="Leave one that is there as it is.")
 @common
 @pass_session

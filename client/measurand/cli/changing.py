@@ -8,6 +8,7 @@ from measurand.cli.output import facts_of_dataset, print_facts, print_json
 from measurand.cli.pairs import patch_of
 from measurand.cli.places import DATASET, PLACE, Place
 from measurand.cli.session import Session, common, pass_session
+from measurand.wire.redundancy import FORMS
 
 __all__ = ["edit", "rm", "undelete"]
 
@@ -20,6 +21,7 @@ __all__ = ["edit", "rm", "undelete"]
 @click.option("--untag", "untags", metavar="TAG", multiple=True, help="Take a tag away.")
 @click.option("--title", help="Give it another title.")
 @click.option("--kind", help="Give it another kind.")
+@click.option("--storage", metavar="POLICY", help=f"Where what is written from now on is kept: {FORMS}.")
 @click.option("--comment", default="", help="What to note in the history.")
 @click.option("--etag", metavar="ETAG", help="Only if it is still at this etag, which `show` tells.")
 @common
@@ -33,6 +35,7 @@ def edit(
     untags: tuple[str, ...],
     title: str | None,
     kind: str | None,
+    storage: str | None,
     comment: str,
     etag: str | None,
 ) -> None:
@@ -42,8 +45,8 @@ def edit(
     measurand edit lab/run-17 --set temperature=0.013 --unset note --tag good
     """  # noqa: D301  # click reads the \b
     patch = patch_of(pairs, unset)
-    if not (patch or title is not None or kind is not None or tags or untags):
-        raise click.UsageError("nothing to change; give --set, --unset, --tag, --untag, --title or --kind")
+    if not (patch or title is not None or kind is not None or storage is not None or tags or untags):
+        raise click.UsageError("nothing to change; give --set, --unset, --tag, --untag, --title, --kind or --storage")
     with session.connect() as client:
         handle = client.catalog(dataset.catalog).get(dataset.dataset)
         handle.update(
@@ -52,6 +55,7 @@ def edit(
             kind=kind,
             add_tags=tags,
             remove_tags=untags,
+            storage=storage,
             comment=comment,
             if_match=etag,
         )

@@ -21,12 +21,14 @@ __all__ = ["get"]
 @click.argument("place", metavar="CATALOG/DATASET[/files/PATH | /arrays/NAME]", type=PLACE)
 @click.option("-o", "--output", metavar="DEST", type=click.Path(allow_dash=True, path_type=Path),
               help="Where to; - is standard output [a name like the source's, here].")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Of a folder: also write over files that have other bytes.")
 @common
 @pass_session
-def get(session: Session, place: Place, output: Path | None) -> None:
+def get(session: Session, place: Place, output: Path | None, *, overwrite: bool) -> None:
     """Fetch all files of a dataset, a folder (PATH ends in /) or one file, and verify them; or arrays.
 
-    Of files, what is there already with the same size and time is left out; after a cut, run it again.
+    Of files, what is there already with the same size and time is left out; after a cut, run it again. Files that are
+    there with other bytes are kept and named, unless --overwrite is given.
 
     An array is written as .npy, .csv, .npz or .zarr, as DEST is called; many, such as all those of a dataset, as .zarr,
     .npz or .csv. DEST appears whole, in the place of what was there.
@@ -46,7 +48,7 @@ def get(session: Session, place: Place, output: Path | None) -> None:
     if place.path is None or place.is_folder:
         if to_stdout:
             raise click.UsageError("only one file can go to standard output")
-        get_folder(session, place, output or Path(folder_name(place)))
+        get_folder(session, place, output or Path(folder_name(place)), overwrite=overwrite)
     elif to_stdout:
         write_out(session, place, place.path)
     else:
@@ -57,11 +59,13 @@ def folder_name(place: Place) -> str:
     return (place.path or "").strip("/").rpartition("/")[2] or place.dataset
 
 
-def get_folder(session: Session, place: Place, target: Path) -> None:
+def get_folder(session: Session, place: Place, target: Path, *, overwrite: bool) -> None:
     with session.connect() as client:
         dataset = client.catalog(place.catalog).get(place.dataset)
         with bar(session, str(place)) as progress:
-            result = dataset.download_dir(target, place.path or "", missing="report", progress=progress)
+            result = dataset.download_dir(
+                target, place.path or "", overwrite=overwrite, missing="report", progress=progress
+            )
         arrays = dataset.arrays() if place.path is None else []
     if session.as_json:
         files = [facts_of_file(file) for file in result.files]

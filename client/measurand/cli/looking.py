@@ -1,4 +1,4 @@
-"""`ls`, `show`, `find`, `history`: what is there."""
+"""`ls`, `show`, `exists`, `find`, `history`: what is there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from measurand.cli.array_looking import rows_of_arrays, show_array, stored_facts
 from measurand.cli.output import facts_of_array, facts_of_dataset, facts_of_file, print_facts, print_json, print_table
 from measurand.cli.places import CATALOG, DATASET, PLACE, Place
 from measurand.cli.session import Session, common, pass_session
+from measurand.cli.status import NOT_FOUND
+from measurand.wire.errors import NotFound
 
 if TYPE_CHECKING:
     from measurand.client import Client
 
-__all__ = ["find", "history", "ls", "show"]
+__all__ = ["exists", "find", "history", "ls", "show"]
 
 CATALOG_COLUMNS = ("id", "title", "created")
 DATASET_COLUMNS = ("id", "title", "kind", "tags", "files", "bytes", "created")
@@ -167,6 +169,40 @@ def show(session: Session, place: Place, revision: int | None, plot: str | None)
             click.echo()
             rows = [{**row, "shape": tuple_text(row["shape"]), "chunks": tuple_text(row["chunks"])} for row in arrays]
             print_table(session, rows, ["array", "shape", "dtype", "chunks", "size", "stored", "ratio"])
+
+
+@click.command()
+@click.argument("place", type=PLACE)
+@common
+@pass_session
+def exists(session: Session, place: Place) -> None:
+    """Print true or false: whether there is such a catalog, dataset, folder, file or array. What is deleted is not.
+
+    Exit codes: 0 there is, 3 there is not.
+    """
+    with session.connect() as client:
+        try:
+            found = is_there(client, place)
+        except NotFound:
+            found = False
+    print_json(found)
+    if not found:
+        raise click.exceptions.Exit(NOT_FOUND)
+
+
+def is_there(client: Client, place: Place) -> bool:
+    """Tell whether something exists, or raise NotFound."""
+    catalog = client.catalog(place.catalog)
+    if not place.dataset:
+        return catalog.deleted is None
+    dataset = catalog.get(place.dataset, fields=["title"])
+    if place.is_folder:
+        return bool(dataset.files(place.path or ""))
+    if place.is_group:
+        return bool(dataset.arrays(place.array or ""))
+    if place.path is not None:
+        return bool(dataset.stat(place.path))
+    return place.array is None or bool(dataset.array(place.array).name)
 
 
 def tuple_text(lengths: Sequence[int]) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from measurand.cli.added import added_commands
 from measurand.cli.session import Session, common
 from measurand.cli.status import Failure, failure_of
 from measurand.wire.errors import MeasurandError
@@ -23,6 +23,7 @@ COMMANDS = {
     "get": "measurand.cli.getting",
     "ls": "measurand.cli.looking",
     "show": "measurand.cli.looking",
+    "exists": "measurand.cli.looking",
     "find": "measurand.cli.looking",
     "history": "measurand.cli.looking",
     "watch": "measurand.cli.watching",
@@ -31,12 +32,13 @@ COMMANDS = {
     "undelete": "measurand.cli.changing",
     "buffer": "measurand.cli.buffers",
     "catalog": "measurand.cli.catalogs",
+    "container": "measurand.cli.containers",
+    "operation": "measurand.cli.operations",
+    "registry": "measurand.cli.registry",
     "version": "measurand.cli.about",
     "completion": "measurand.cli.about",
 }
 """Where each command is; the module has it under the same name. In the order of the help text."""
-
-GROUP = "measurand.commands"
 
 
 class Commands(click.Group):
@@ -81,11 +83,6 @@ class Commands(click.Group):
         except OSError as error:
             text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             raise Failure(text).told(session.as_json) from error
-
-
-def added_commands() -> dict[str, EntryPoint]:
-    """Return the commands that other packages bring; the server's are among them where it is installed."""
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 @click.command(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -59,7 +59,9 @@ def print_table(session: Session, rows: Sequence[Mapping[str, Any]], columns: Se
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-NUMBERS = frozenset({"size", "stored", "ratio", "files", "bytes", "revision", "generation", "datasets"})
+NUMBERS = frozenset(
+    {"size", "stored", "free", "capacity", "ratio", "files", "parts", "bytes", "revision", "generation", "datasets"}
+)
 
 
 def print_facts(session: Session, facts: Mapping[str, Any]) -> None:
@@ -98,7 +100,7 @@ def cell(value: Any, column: str = "") -> str:
     """Return a value as it is shown in a table."""
     if value is None:
         return ""
-    if column in ("size", "stored", "bytes"):
+    if column in ("size", "stored", "bytes", "free", "capacity"):
         from measurand.client.display import bytes_text
 
         return bytes_text(value)

@@ -19,6 +19,7 @@ from measurand.cli.session import Session, common, pass_session
 from measurand.cli.status import Failure, failure_of
 from measurand.cli.unfinished import Unfinished
 from measurand.wire.errors import AlreadyExists, NotFound, RequestIdReused
+from measurand.wire.redundancy import FORMS
 
 if TYPE_CHECKING:
     from measurand.client import Array, Catalog, Client, Dataset, File
@@ -34,6 +35,7 @@ class About:
     metadata: dict[str, Any]
     kind: str
     tags: tuple[str, ...]
+    storage: str | None
     has_title: bool
     """The title was given, not made up."""
 
@@ -47,6 +49,9 @@ class About:
 @click.option("--meta-file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Metadata from a file of JSON; --meta goes over it.")  # fmt: skip
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A tag; repeat it for more.")
+@click.option(
+    "--storage", metavar="POLICY", help=f"Where a new dataset, or the new files of another, are kept: {FORMS}."
+)
 @click.option("--create", is_flag=True, help="Make the catalog and the dataset that are named, if need be.")
 @click.option("--new", is_flag=True, help="Make a new dataset even if an earlier put was cut off.")
 @click.option("--as-file", is_flag=True, help="Store .npy, .npz, .h5, .hdf5 and .zarr as the files that they are.")
@@ -61,6 +66,7 @@ def put(
     pairs: tuple[str, ...],
     meta_file: Path | None,
     tags: tuple[str, ...],
+    storage: str | None,
     *,
     create: bool,
     new: bool,
@@ -81,7 +87,7 @@ def put(
     """  # noqa: D301  # click reads the \b
     metadata = merged(read_file(meta_file) if meta_file else {}, document_of(pairs))
     made_up = paths[0].absolute().name
-    about = About(made_up if title is None else title, metadata, kind, tags, title is not None)
+    about = About(made_up if title is None else title, metadata, kind, tags, storage, title is not None)
     if place.array is not None:
         raise click.UsageError(f"{place} names an array; give CATALOG/DATASET, arrays have the names that files give")
     if place.path and not place.path.endswith("/"):
@@ -103,7 +109,7 @@ def put(
             arrays = [dataset.array(array.name) for array in found.arrays]
         session.remark(f"{place.catalog}/{dataset.id}")
         plain = [path for path in paths if path not in as_arrays]
-        files, skipped, failed = send_all(session, dataset, plain, place.path or "")
+        files, skipped, failed = send_all(session, dataset, plain, place.path or "", storage)
         if session.as_json:
             dataset.refresh()
             stored = {"files": [facts_of_file(file) for file in files], "skipped": skipped, "failed": failed}
@@ -208,7 +214,7 @@ def make(
     from measurand.client.found_arrays import Metered
     from measurand.client.progress import Meter
 
-    given: dict[str, Any] = {"kind": about.kind, "tags": about.tags, "id": name}
+    given: dict[str, Any] = {"kind": about.kind, "tags": about.tags, "id": name, "storage": about.storage}
     try:
         if found is None:
             return catalog.create(about.title, about.metadata, **given)
@@ -229,7 +235,7 @@ def make(
 
 
 def send_all(
-    session: Session, dataset: Dataset, paths: Sequence[Path], prefix: str
+    session: Session, dataset: Dataset, paths: Sequence[Path], prefix: str, storage: str | None
 ) -> tuple[list[File], list[str], dict[str, str]]:
     """Send files and folders; return what was stored, what was there already and what failed."""
     files: list[File] = []
@@ -240,14 +246,14 @@ def send_all(
             if path.is_dir():
                 # A Zarr store is one thing and keeps its name; any other folder is only where files lie.
                 below = f"{prefix}{path.name}/" if path.suffix == ".zarr" else prefix
-                result = dataset.upload_dir(path, below, errors="report", progress=progress)
+                result = dataset.upload_dir(path, below, storage=storage, errors="report", progress=progress)
                 files += result.files
                 skipped += result.skipped
                 failed.update((name, error.message) for name, error in result.failed.items())
             elif is_stored(dataset, path, f"{prefix}{path.name}"):
                 skipped.append(f"{prefix}{path.name}")
             else:
-                files.append(dataset.upload(path, f"{prefix}{path.name}", progress=progress))
+                files.append(dataset.upload(path, f"{prefix}{path.name}", storage=storage, progress=progress))
     return files, skipped, failed
 
 

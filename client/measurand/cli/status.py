@@ -22,7 +22,7 @@ from measurand.wire.errors import (
     Unavailable,
 )
 
-__all__ = ["Failure", "failure_of"]
+__all__ = ["NOT_FOUND", "Failure", "failure_of"]
 
 FAILED, USAGE, NOT_FOUND, CONFLICT, PERMISSION, UNAVAILABLE = 1, 2, 3, 4, 5, 6
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +17,7 @@ __all__ = ["DEFAULT", "Address", "find_address", "parse_address"]
 
 DEFAULT = "localhost:50051"
 PORT = 50051
+REGISTERED = "measurand://"
 _SETTINGS = ("url", "token", "tls")
 
 
@@ -36,6 +37,10 @@ class Address:
         `memory` or `file` for a server that is started for this client and its neighbours.
     folder : str
         The data folder of a private server.
+    registered : str
+        `kind/name` of what is to be found in a registry; the target is then what stands there.
+    registry : Address, optional
+        Where that registry is.
     """
 
     target: str
@@ -43,8 +48,12 @@ class Address:
     token: str = field(default="", repr=False)
     private: str = ""
     folder: str = ""
+    registered: str = ""
+    registry: Address | None = None
 
     def __str__(self) -> str:
+        if self.registered:
+            return f"{REGISTERED}{self.registered}"
         if self.private == "memory":
             return "memory:"
         return Path(self.folder).as_uri() if self.private else self.target
@@ -63,7 +72,9 @@ def find_address(
     Parameters
     ----------
     url : str, optional
-        `host:port`, `grpc://host:port`, `grpcs://host:port` (TLS), `file:///folder` or `memory:`.
+        `host:port`, `grpc://host:port`, `grpcs://host:port` (TLS), `file:///folder`, `memory:`, or
+        `measurand://kind/name` for what is registered under that name at the server that the environment or the
+        settings name.
     token, tls : optional
         As in `Address`; they go before what stands elsewhere.
     environment : mapping
@@ -82,6 +93,11 @@ def find_address(
     if tls is None:
         named = str(environment.get("MEASURAND_TLS") or settings.get("tls") or "")
         tls = {"": None, "1": True, "true": True, "0": False, "false": False}.get(named.lower(), named)
+    if url.startswith(REGISTERED):
+        named = str(environment.get("MEASURAND_URL") or settings.get("url") or DEFAULT)
+        registry = parse_address(named)
+        registry = replace(registry, token=token, tls=registry.tls if tls is None else tls)
+        return Address("", tls=tls or False, token=token, registered=_registered(url), registry=registry)
     address = parse_address(url)
     return Address(
         target=address.target,
@@ -115,6 +131,13 @@ def parse_address(url: str) -> Address:
         raise _fault(url, "use host:port")
     shown = f"[{host}]" if ":" in host else host
     return Address(f"{shown}:{PORT if port is None else port}", tls=scheme == "grpcs")
+
+
+def _registered(url: str) -> str:
+    kind, slash, name = url.removeprefix(REGISTERED).rstrip("/").partition("/")
+    if not kind or not slash or not name or "/" in name:
+        raise _fault(url, f"name what is registered, as in {REGISTERED}gateway/site-a")
+    return f"{kind}/{name}"
 
 
 def _read_settings(path: Path) -> dict[str, object]:

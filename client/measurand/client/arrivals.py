@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import IO
 
-from measurand.client.hashing import crc32c
+from measurand.client.file_frames import AGAIN, pieces
+from measurand.client.hashing import Digest
 from measurand.client.local import local_path, mtime_of, restore_attributes
 from measurand.client.progress import Meter
 from measurand.client.results import DownloadResult, File
 from measurand.v1 import files_pb2
-from measurand.wire.errors import ChecksumMismatch
 
 __all__ = ["Arrivals", "Landing"]
 
+EXISTS = "EXISTS"
 OUTSIDE = "OUTSIDE_FOLDER"
 LOCAL = "LOCAL"
-_AGAIN = (files_pb2.FILE_RESULT_LIMIT_BYTES, files_pb2.FILE_RESULT_LIMIT_FILES)
 
 
 class Arrivals:
@@ -31,9 +32,12 @@ class Arrivals:
         Where they are written; resolved.
     prefix : str
         Is taken off their paths.
+    overwrite : bool
+        What is there and has other bytes is written over; else it is kept.
     """
 
-    def __init__(self, folder: Path, prefix: str) -> None:
+    def __init__(self, folder: Path, prefix: str, *, overwrite: bool = False) -> None:
+        self._overwrite = overwrite
         self._folder = folder
         self._prefix = prefix
         self._paths: dict[str, Path] = {}
@@ -59,6 +63,8 @@ class Arrivals:
             self._paths[file.path] = path
             if _is_here(path, file):
                 self._skipped.append(file.path)
+            elif path.is_file() and not self._overwrite:
+                self.note_failed(file.path, EXISTS, f"{path} has other bytes; overwrite it, or move it away")
             else:
                 chosen.append(file)
         return chosen
@@ -95,8 +101,6 @@ class Landing:
     """Takes the frames of one ReadFiles stream."""
 
     def __init__(self, arrivals: Arrivals, left: MutableMapping[str, File], meter: Meter) -> None:
-        self.has_ended = False
-        """The stream has told of everything that was asked for."""
         self._arrivals = arrivals
         self._left = left
         self._meter = meter
@@ -108,22 +112,13 @@ class Landing:
 
     def take(self, frames: Iterable[files_pb2.FileFrame], data: memoryview) -> None:
         """Write what a message holds."""
-        offset = 0
-        for frame in frames:
-            piece = memoryview(data)[offset : offset + frame.size]
-            offset += frame.size
-            if piece.nbytes and crc32c(piece) != frame.crc32c:
-                raise ChecksumMismatch(f"{frame.name or self._name}: bytes were damaged on their way", offset=offset)
+        for frame, piece in pieces(frames, data):
             if frame.name:
                 self._begin(frame)
             if piece.nbytes:
                 self._write(piece)
             if frame.result:
                 self._end(frame)
-
-    def end(self) -> None:
-        """Note the summary."""
-        self.has_ended = True
 
     def close(self) -> None:
         """Leave no half file behind."""
@@ -159,7 +154,7 @@ class Landing:
             self.close()
 
     def _end(self, frame: files_pb2.FileFrame) -> None:
-        if frame.result in _AGAIN:  # it stays among those that are left
+        if frame.result in AGAIN:  # it stays among those that are left
             return
         wanted = self._left.pop(self._name, None)
         if wanted is None:
@@ -199,4 +194,14 @@ def _is_here(path: Path, file: File) -> bool:
         about = path.stat()
     except OSError:
         return False
-    return about.st_size == file.size and about.st_mtime_ns == mtime_of(file.attributes)
+    if about.st_size != file.size or not stat.S_ISREG(about.st_mode):
+        return False
+    if about.st_mtime_ns == mtime_of(file.attributes):
+        return True
+    try:
+        is_same = Digest().update_mmap(path).hexdigest() == file.blake3
+    except OSError:
+        return False
+    if is_same:
+        restore_attributes(path, file.attributes)
+    return is_same

@@ -6,13 +6,14 @@ from collections.abc import Generator, Iterator, MutableMapping
 from dataclasses import dataclass
 
 from measurand.client import names, problems
-from measurand.client.hashing import crc32c
+from measurand.client.hashing import Bytes, crc32c
 from measurand.client.local import Entry, attributes_of
 from measurand.client.sources import FileSource
+from measurand.client.storage import Storage, storage_message
 from measurand.v1 import common_pb2, files_pb2
 from measurand.wire.errors import MeasurandError
 
-__all__ = ["Batch", "Pending", "read_batches"]
+__all__ = ["Batch", "Pending", "cut", "read_batches"]
 
 BATCH_BYTES = 1 << 20
 BATCH_FILES = 256
@@ -28,15 +29,15 @@ class Batch:
     ----------
     files : list of SmallFile
         What they are.
-    pieces : list of bytes
+    pieces : list of bytes-like
         Their bytes.
     """
 
     files: list[files_pb2.SmallFile]
-    pieces: list[bytes]
+    pieces: list[Bytes]
 
     @property
-    def data(self) -> bytes:
+    def data(self) -> Bytes:
         """Their bytes, one behind the other."""
         return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
@@ -45,7 +46,7 @@ class Pending:
     """Files that were sent and have no answer yet."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[files_pb2.SmallFile, bytes]] = {}
+        self._kept: dict[int, tuple[files_pb2.SmallFile, Bytes]] = {}
         self._size = 0
 
     def __bool__(self) -> bool:
@@ -74,13 +75,18 @@ class Pending:
 
 
 def read_batches(
-    dataset: str, prefix: str, entries: list[Entry], failed: MutableMapping[str, MeasurandError]
+    dataset: str,
+    prefix: str,
+    entries: list[Entry],
+    failed: MutableMapping[str, MeasurandError],
+    storage: str | Storage | None = None,
 ) -> Generator[Batch, None, None]:
     """Yield the files in batches; one that cannot be read goes to `failed` instead."""
-    yield from cut(_read(dataset, prefix, entries, failed))
+    policy = None if storage is None else storage_message(storage)
+    yield from cut(_read(dataset, prefix, entries, failed, policy))
 
 
-def cut(files: Iterator[tuple[files_pb2.SmallFile, bytes]]) -> Iterator[Batch]:
+def cut(files: Iterator[tuple[files_pb2.SmallFile, Bytes]]) -> Iterator[Batch]:
     """Yield files in batches of a message each."""
     batch = Batch([], [])
     size = 0
@@ -96,7 +102,11 @@ def cut(files: Iterator[tuple[files_pb2.SmallFile, bytes]]) -> Iterator[Batch]:
 
 
 def _read(
-    dataset: str, prefix: str, entries: list[Entry], failed: MutableMapping[str, MeasurandError]
+    dataset: str,
+    prefix: str,
+    entries: list[Entry],
+    failed: MutableMapping[str, MeasurandError],
+    policy: common_pb2.StoragePolicy | None,
 ) -> Iterator[tuple[files_pb2.SmallFile, bytes]]:
     for index, entry in enumerate(entries):
         path = prefix + entry.name
@@ -107,6 +117,8 @@ def _read(
         except (MeasurandError, OSError) as error:
             failed[path] = problems.said_of(path, error)
             continue
-        spec = files_pb2.FileSpec(name=name, attributes=attributes_of(source.mtime_ns, source.mode))
+        spec = files_pb2.FileSpec(
+            name=name, attributes=attributes_of(source.mtime_ns, source.mode), storage_policy=policy
+        )
         checksums = common_pb2.Checksums(crc32c=crc32c(data))
         yield files_pb2.SmallFile(index=index, file=spec, size=len(data), checksums=checksums), data

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from measurand.client.storage import Storage
 from measurand.wire.errors import InvalidArgument
 
 __all__ = ["DataFile"]
@@ -45,6 +46,8 @@ class DataFile:
         When the measurement was; naive ones are local time.
     id : str, optional
         An id of your own, such as `run-17`; the server makes a ULID unless given.
+    storage : str or Storage, optional
+        How often and where all of it is kept, such as `erasure:4+2`; as the catalog says unless given.
     """
 
     title: str = ""
@@ -60,6 +63,7 @@ class DataFile:
     started: datetime | None = None
     ended: datetime | None = None
     id: str | None = None
+    storage: str | Storage | None = None
 
     def sources(self) -> dict[str, Any]:
         """Return what is to become files, by their paths in the dataset.

@@ -15,9 +15,11 @@ from google.protobuf.message import Message
 from measurand.v1 import arrays_pb2 as arrays
 from measurand.v1 import buffers_pb2 as buffers
 from measurand.v1 import catalogs_pb2 as catalogs
+from measurand.v1 import containers_pb2 as containers
 from measurand.v1 import datasets_pb2 as datasets
 from measurand.v1 import files_pb2 as files
 from measurand.v1 import operations_pb2 as operations
+from measurand.v1 import registry_pb2 as registry
 from measurand.v1 import server_pb2 as server
 from measurand.wire.codec import Bulk
 
@@ -75,6 +77,8 @@ _CHANGE, _STREAM = Class.CHANGE, Class.STREAM
 _SERVER, _CATALOGS, _DATASETS, _FILES = "ServerService", "CatalogService", "DatasetService", "FileService"
 _ARRAYS, _BUFFERS = "ArrayService", "BufferService"
 _OPERATIONS = "OperationService"
+_REGISTRY = "RegistryService"
+_CONTAINERS = "ContainerService"
 
 GET_CAPABILITIES = _plain(f"{_SERVER}/GetCapabilities", server.GetCapabilitiesRequest, server.Capabilities)
 KEEP_OPEN = _plain(f"{_SERVER}/KeepOpen", server.KeepOpenRequest, server.KeepOpenResponse, _STREAM)
@@ -217,3 +221,56 @@ CANCEL_OPERATION = _plain(
     f"{_OPERATIONS}/CancelOperation", operations.CancelOperationRequest, operations.Operation, _CHANGE
 )
 DELETE_OPERATION = _plain(f"{_OPERATIONS}/DeleteOperation", operations.DeleteOperationRequest, Empty, _CHANGE)
+
+REGISTER = _plain(f"{_REGISTRY}/Register", registry.RegisterRequest, registry.RegisterResponse, _CHANGE)
+RENEW_REGISTRATION = _plain(
+    f"{_REGISTRY}/RenewRegistration", registry.RenewRegistrationRequest, registry.Registration, _CHANGE
+)
+RELEASE_REGISTRATION = _plain(f"{_REGISTRY}/ReleaseRegistration", registry.ReleaseRegistrationRequest, Empty, _CHANGE)
+GET_REGISTRATION = _plain(f"{_REGISTRY}/GetRegistration", registry.GetRegistrationRequest, registry.Registration)
+BATCH_GET_REGISTRATIONS = _plain(
+    f"{_REGISTRY}/BatchGetRegistrations",
+    registry.BatchGetRegistrationsRequest,
+    registry.BatchGetRegistrationsResponse,
+)
+LIST_REGISTRATIONS = _plain(
+    f"{_REGISTRY}/ListRegistrations", registry.ListRegistrationsRequest, registry.ListRegistrationsResponse
+)
+WATCH_REGISTRATIONS = _plain(
+    f"{_REGISTRY}/WatchRegistrations", registry.WatchRegistrationsRequest, registry.RegistrationChange, _STREAM
+)
+POLL_REGISTRATIONS = _plain(
+    f"{_REGISTRY}/PollRegistrations", registry.PollRegistrationsRequest, registry.PollRegistrationsResponse
+)
+
+REGISTER_CONTAINER = _plain(
+    f"{_CONTAINERS}/RegisterContainer",
+    containers.RegisterContainerRequest,
+    containers.RegisterContainerResponse,
+    _CHANGE,
+)
+GET_CONTAINER = _plain(f"{_CONTAINERS}/GetContainer", containers.GetContainerRequest, containers.Container)
+LIST_CONTAINERS = _plain(
+    f"{_CONTAINERS}/ListContainers", containers.ListContainersRequest, containers.ListContainersResponse
+)
+UPDATE_CONTAINER = _plain(
+    f"{_CONTAINERS}/UpdateContainer", containers.UpdateContainerRequest, containers.Container, _CHANGE
+)
+DRAIN_CONTAINER = _plain(
+    f"{_CONTAINERS}/DrainContainer", containers.DrainContainerRequest, operations.Operation, _CHANGE
+)
+UNDRAIN_CONTAINER = _plain(
+    f"{_CONTAINERS}/UndrainContainer", containers.UndrainContainerRequest, containers.Container, _CHANGE
+)
+REMOVE_CONTAINER = _plain(f"{_CONTAINERS}/RemoveContainer", containers.RemoveContainerRequest, Empty, _CHANGE)
+REPAIR_CONTAINERS = _plain(
+    f"{_CONTAINERS}/RepairContainers", containers.RepairContainersRequest, operations.Operation, _CHANGE
+)
+REBALANCE_CONTAINERS = _plain(
+    f"{_CONTAINERS}/RebalanceContainers", containers.RebalanceContainersRequest, operations.Operation, _CHANGE
+)
+RECODE_BLOBS = _plain(f"{_CONTAINERS}/RecodeBlobs", containers.RecodeBlobsRequest, operations.Operation, _CHANGE)
+CHECK_CONTAINER = _plain(f"{_CONTAINERS}/CheckContainer", containers.CheckContainerRequest, containers.ProbeReport)
+EXPLAIN_PLACEMENT = _plain(
+    f"{_CONTAINERS}/ExplainPlacement", containers.ExplainPlacementRequest, containers.ExplainPlacementResponse
+)

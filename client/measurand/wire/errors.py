@@ -16,6 +16,7 @@ __all__ = [
     "Cancelled",
     "ChecksumMismatch",
     "Conflict",
+    "ContainersUnavailable",
     "Contention",
     "DataLoss",
     "DigestMismatch",
@@ -28,6 +29,8 @@ __all__ = [
     "HistoryTrimmed",
     "Internal",
     "InvalidArgument",
+    "LeaseHeld",
+    "LeaseLost",
     "MeasurandError",
     "NameInvalid",
     "NotFound",
@@ -136,8 +139,16 @@ class ResourceDeleted(NotFound, reason="RESOURCE_DELETED"):
     """The resource is deleted and can still be undeleted. Details: `resource`, `purge_time`."""
 
 
+class LeaseLost(NotFound, reason="LEASE_LOST"):
+    """The lease ran out, was released or was taken over. Details: `resource`."""
+
+
 class AlreadyExists(MeasurandError, code=6, reason="RESOURCE_EXISTS"):
     """The id is taken. Details: `resource`."""
+
+
+class LeaseHeld(AlreadyExists, reason="LEASE_HELD"):
+    """Another lease on the name is alive. Details: `resource`, `owner`, `epoch`, `expire_time`."""
 
 
 class Conflict(MeasurandError, code=10, reason="ETAG_MISMATCH"):
@@ -218,6 +229,10 @@ class StoreFull(MeasurandError, code=8, reason="STORE_FULL"):
 
 class Unavailable(MeasurandError, code=14, reason="STORE_UNAVAILABLE"):
     """A store behind the server does not answer. Details: `store`."""
+
+
+class ContainersUnavailable(Unavailable, reason="CONTAINERS_UNAVAILABLE"):
+    """Fewer containers are up than the policy needs. Details: `needed`, `available`, or the `container` at fault."""
 
 
 class ShuttingDown(Unavailable, reason="SHUTTING_DOWN"):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from measurand.wire.errors import InvalidArgument
 
-__all__ = ["Redundancy", "format_redundancy", "parse_redundancy"]
+__all__ = ["FORMS", "Redundancy", "format_redundancy", "parse_redundancy"]
 
+FORMS = "single, replicate:3, erasure:4+2 or losses:2"
 _TEXT = re.compile(r"(single)|replicate:(\d{1,4})|erasure:(\d{1,4})\+(\d{1,4})|losses:(\d{1,4})")
 
 
@@ -42,9 +43,7 @@ def parse_redundancy(text: str, *, field: str = "storage") -> Redundancy:
     """
     found = _TEXT.fullmatch(text)
     if found is None:
-        raise InvalidArgument(
-            f"{field}: {text[:80]!r} is no policy; write single, replicate:3, erasure:4+2 or losses:2", field=field
-        )
+        raise InvalidArgument(f"{field}: {text[:80]!r} is no policy; write {FORMS}", field=field)
     single, *numbers = found.groups()
     if single:
         return Redundancy(replicas=1)

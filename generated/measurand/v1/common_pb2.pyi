@@ -25,7 +25,7 @@ Paging     Pages hold at most `page_size` items (0: the server's default of 100;
            `next_page_token` means the end. A token is valid only with the request that gave it, page_size apart, and
            for at least an hour.
 Twins      Every streaming call has a unary twin that does the same work in pieces; both are named in the comments.
-           (Only ServerService.KeepOpen has none.)
+           (Only ServerService.KeepOpen and BlobService.ScanBlobs have none.)
 """
 
 from collections import abc as _abc
@@ -452,7 +452,9 @@ class StoragePolicy(_message.Message):
 
     @_builtins.property
     def containers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these containers are used, `containers/{container}`. Empty: any."""
+        """Exactly these containers, as many as there are parts, `containers/{container}`; of placements that choose the number
+        of parts: only these. Empty: any.
+        """
 
     @_builtins.property
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -94,9 +94,9 @@ class Capabilities(_message.Message):
     instance_id: _builtins.str
     """This process; another one after a restart."""
     document_store: _builtins.str
-    """The document store: `sqlite` or `memory`."""
+    """The document store: `sqlite`, `mongodb` or `memory`."""
     blob_store: _builtins.str
-    """The blob store: `local` or `memory`."""
+    """Where blobs go that no policy sends elsewhere: `local`, `s3`, `memory`, or `containers`."""
     @_builtins.property
     def api_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Versions of this contract that it speaks: `v1`."""
@@ -111,7 +111,7 @@ class Capabilities(_message.Message):
 
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Words for what is switched on: `regex`, `watch`, …"""
+        """Words for what is switched on: `regex`, `watch`, `containers`, `direct_reads`, …"""
 
     @_builtins.property
     def auth_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

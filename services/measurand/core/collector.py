@@ -9,6 +9,7 @@ from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.naming import forget, is_named
 from measurand.core.ports import BlobStore, DocumentStore, StoredBlob
+from measurand.core.suspects import Suspects
 
 __all__ = ["Collected", "Collector"]
 
@@ -43,25 +44,23 @@ class Collector:
         self._blobs = blobs
         self._means = means
         self._grace = limits.blob_grace
-        self._suspects: dict[str, float] = {}
+        self._suspects = Suspects(self._grace.total_seconds(), monotonic=means.monotonic)
 
     async def run_once(self) -> Collected:
         """Look at every blob once and remove the orphans that may go. Safe to run in several processes at once."""
         scanned = orphans = removed = removed_bytes = 0
-        suspects: dict[str, float] = {}
+        self._suspects.begin_pass()
         async for blob in self._blobs.scan():
             scanned += 1
             if self._means.now() - blob.modified_time < self._grace or await is_named(self._documents, blob.key):
                 continue
             orphans += 1
-            seen = self._suspects.get(blob.key)
-            if seen is None or self._means.monotonic() - seen < self._grace.total_seconds():
-                suspects[blob.key] = self._means.monotonic() if seen is None else seen
+            if not self._suspects.may_go(blob.key):
                 continue
             await self._remove(blob)
             removed, removed_bytes = removed + 1, removed_bytes + blob.size
             await asyncio.sleep(0)
-        self._suspects = suspects
+        self._suspects.end_pass()
         return Collected(scanned, orphans, removed, removed_bytes)
 
     async def _remove(self, blob: StoredBlob) -> None:

@@ -294,12 +294,15 @@ class Files:
 
     async def _superseded_by_request(self, draft: Draft) -> File | None:
         """Look whether the request's file has been superseded since: that is an outcome too."""
-        wanted = Scalar("s", draft.request.partition(" ")[0])
+        name, wanted = draft.spec.name, Scalar("s", draft.request.partition(" ")[0])
         found = await self._documents.find(
-            SUPERSEDED, scopes=[str(draft.spec.name.parent)], where=Compare("request", "=", wanted), limit=100
+            SUPERSEDED,
+            scopes=[str(name.parent)],
+            where=Compare("request", "=", wanted),
+            key_prefix=f"{name}\0",
+            limit=1,
         )
-        files = (file_of(item.document) for item in found)
-        return next((file for file in files if file.name == draft.spec.name), None)
+        return file_of(found[0].document) if found else None
 
     async def _remove_superseded(self, name: FileName) -> None:
         while True:

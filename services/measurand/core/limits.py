@@ -49,5 +49,11 @@ class Limits:
     """How long deleted things can be brought back where the catalog does not say otherwise."""
     blob_grace: timedelta = timedelta(hours=1)
     """How long a blob that nobody names is left alone. Blobs are named within seconds; a laptop runs for hours."""
+    repair_delay: timedelta = timedelta(minutes=15)
+    """How long a container may be down before its parts are made anew elsewhere."""
+    repair_bytes: int = 0
+    """So many bytes a second are moved to repair, drain, even out and recode. 0: a fifth of what containers give."""
+    scrub_interval: timedelta = timedelta(days=30)
+    """In that time every part is read and checked once. 0: never."""
     max_retries: int = 10
     """How often a read-change-write without an etag is tried."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,13 +47,24 @@ class Locating:
         The store's maker of URLs. None: it has none, or the operator does not want them given away.
     longest : timedelta
         The longest that a URL is good for.
+    are_elsewhere : callable, optional
+        Tells whether one of these blobs is not in that store.
     """
 
-    def __init__(self, files: Files, means: Means, *, presign: Presign | None, longest: timedelta) -> None:
+    def __init__(
+        self,
+        files: Files,
+        means: Means,
+        *,
+        presign: Presign | None,
+        longest: timedelta,
+        are_elsewhere: Callable[[Collection[str]], Awaitable[bool]] | None = None,
+    ) -> None:
         self._files = files
         self._means = means
         self._presign = presign
         self._longest = longest
+        self._are_elsewhere = are_elsewhere
 
     async def locate(
         self, principal: Principal, name: FileName, *, generation: int = 0, lifetime: timedelta | None = None
@@ -70,7 +81,8 @@ class Locating:
         FeatureDisabled
             FEATURE_DISABLED: the store has no URLs, or the operator does not want them given away.
         FailedPrecondition
-            STATE_WRONG: other files lie in the same object, and a URL would give them away as well.
+            STATE_WRONG: other files lie in the same object, and a URL would give them away as well; or it lies in
+            containers.
         """
         if self._presign is None:
             raise FeatureDisabled("this server gives no URLs of the store; read the file through it")
@@ -81,6 +93,11 @@ class Locating:
             raise FailedPrecondition(
                 f"{name} is small and lies in one object with other files; read it through the server",
                 resource=str(name),
+            )
+        keys = {extent.blob.key for extent in file.extents}
+        if self._are_elsewhere is not None and keys and await self._are_elsewhere(keys):
+            raise FailedPrecondition(
+                f"{name} lies in containers; read it through the server", resource=str(name), state="spread"
             )
         wanted = min(lifetime or self._longest, self._longest)
         now = self._means.now()

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 from measurand.wire.errors import NameInvalid
+from measurand.wire.paths import check_path
+from measurand.wire.paths import shown as _shown
 
 __all__ = [
     "ANY",
@@ -24,6 +26,7 @@ __all__ = [
     "parse_dataset",
     "parse_file",
     "parse_group",
+    "parse_operation",
     "parse_revision",
     "parse_upload",
 ]
@@ -31,14 +34,11 @@ __all__ = [
 ANY = "-"
 """As the id in a parent: all of them."""
 
-MAX_PATH_BYTES = 1024
-MAX_SEGMENT_BYTES = 255
 MAX_ARRAY_BYTES = 512
 MAX_ARRAY_SEGMENTS = 16
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # just the characters of the Unicode category Cc
 _CATALOG = re.compile(r"catalogs/([^/]*)")
 _DATASET = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)")
 _FILE = re.compile(r"catalogs/([^/]*)/datasets/([^/]*)/files/(.*)", re.DOTALL)
@@ -48,6 +48,7 @@ _GROUP = re.compile(r"catalogs/([^/]*)/buffers/([^/]*)/groups/([^/]*)")
 _GROUP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REVISION = re.compile(r"(catalogs/[^/]*/datasets/[^/]*)/revisions/([1-9][0-9]{0,17})")
 _UPLOAD = re.compile(r"uploads/([^/]*)")
+_OPERATION = re.compile(r"operations/([^/]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +155,13 @@ def check_id(value: str, *, field: str) -> str:
     return value
 
 
-def check_path(path: str, *, field: str = "name") -> str:
-    """Return the path of a file within its dataset, or raise NameInvalid.
-
-    The path is UTF-8 of 1 to 1024 bytes in segments of 1 to 255 bytes; no segment is `.` or `..`, and none holds a
-    control character. It is a name, never a place in a file system.
-    """
-    return _checked_path(path, field, "file path", MAX_PATH_BYTES)
-
-
 def check_array_path(path: str, *, field: str = "name") -> str:
     """Return the name of an array within its dataset, or raise NameInvalid.
 
     The name is UTF-8 of 1 to 512 bytes in at most 16 segments, which are groups of Zarr; for each of them holds what
     holds for those of a file's path, and none begins with `__`, which Zarr keeps for itself.
     """
-    _checked_path(path, field, "array name", MAX_ARRAY_BYTES)
+    check_path(path, field=field, what="array name", most_bytes=MAX_ARRAY_BYTES)
     segments = path.split("/")
     fault = ""
     if len(segments) > MAX_ARRAY_SEGMENTS:
@@ -180,33 +172,6 @@ def check_array_path(path: str, *, field: str = "name") -> str:
         fault = "has the segment `zarr.json`, which Zarr keeps for itself; choose another"
     if fault:
         raise NameInvalid(f"{field}: the array name {_shown(path)} {fault}", field=field, name=path)
-    return path
-
-
-def _checked_path(path: str, field: str, what: str, most_bytes: int) -> str:
-    try:
-        size = len(path.encode())
-    except UnicodeEncodeError as error:
-        raise NameInvalid(f"{field}: {_shown(path)} is no valid Unicode", field=field, name=ascii(path)) from error
-    fault = ""
-    if not path:
-        fault = "is empty; give one"
-    elif size > most_bytes:
-        fault = f"has {size} bytes; the most is {most_bytes}"
-    else:
-        for segment in path.split("/"):
-            if not segment:
-                fault = "begins or ends with `/` or has `//`; leave the extra `/` out"
-            elif segment in (".", ".."):
-                fault = f"has the segment `{segment}`; leave `.` and `..` out"
-            elif len(segment.encode()) > MAX_SEGMENT_BYTES:
-                fault = f"has a segment of {len(segment.encode())} bytes; the most is {MAX_SEGMENT_BYTES}"
-            elif _CONTROL.search(segment):
-                fault = "has a control character; leave it out"
-            if fault:
-                break
-    if fault:
-        raise NameInvalid(f"{field}: the {what} {_shown(path)} {fault}", field=field, name=path)
     return path
 
 
@@ -269,13 +234,16 @@ def parse_upload(name: str, *, field: str = "name") -> str:
     return match[1]
 
 
+def parse_operation(name: str, *, field: str = "name") -> str:
+    """Return the ULID in `operations/{operation}`."""
+    match = _match(_OPERATION, name, field, "operations/{operation}")
+    if not _ULID.fullmatch(match[1]):
+        raise NameInvalid(f"{field}: {_shown(name)} is no operation; its id is a ULID", field=field, name=name)
+    return match[1]
+
+
 def _match(pattern: re.Pattern[str], name: str, field: str, form: str) -> re.Match[str]:
     match = pattern.fullmatch(name)
     if match is None:
         raise NameInvalid(f"{field}: {_shown(name)} is no name of the form {form}", field=field, name=name)
     return match
-
-
-def _shown(text: str) -> str:
-    """Return the text quoted, without control characters, and not endlessly long."""
-    return ascii(text) if len(text) <= 200 else f"{text[:200]!a}…"

@@ -29,6 +29,8 @@ _GROUP_BYTES = 4 * 1024 * 1024
 _GROUP_FILES = 1000
 _GROUPS_AT_ONCE = 2
 """While one group waits for the disk, the next is made ready."""
+_REPLACED_AT_ONCE = 64
+"""Files that take the place of others need several writes each; stores share them among those that wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class SmallFiles:
         self._means = means
         self._limits = limits
         self._lanes: dict[DatasetName, _Lane] = {}
+        self._replacing = asyncio.Semaphore(_REPLACED_AT_ONCE)
 
     async def put(self, principal: Principal, file: SmallFile) -> File:
         """Store one file. Durable and visible when it returns.
@@ -174,12 +177,17 @@ class SmallFiles:
         done = {index for index, was_stored in zip(new, stored, strict=True) if was_stored}
         if done:
             await self._files.take_back_if_refused([files[index] for index in done])
-        for index, item in enumerate(fresh):
-            if index in done:
-                _answer(item, files[index])
-                continue
+        for index in done:
+            _answer(fresh[index], files[index])
+        await asyncio.gather(
+            *(self._replace(item, drafts[index]) for index, item in enumerate(fresh) if index not in done)
+        )
+
+    async def _replace(self, item: _Waiting, draft: Draft) -> None:
+        """Make one file visible in the place of the generation before."""
+        async with self._replacing:
             try:
-                _answer(item, await self._files.publish(item.principal, drafts[index]))
+                _answer(item, await self._files.publish(item.principal, draft))
             except Exception as error:
                 _fail(item, error)
 

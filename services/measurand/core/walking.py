@@ -15,10 +15,14 @@ from measurand.core.buffers.heads import Segment
 from measurand.core.buffers.remembering import EVENTS
 from measurand.core.buffers.standing import is_gone
 from measurand.core.catalog_documents import CATALOGS, catalog_of
+from measurand.core.containers.documents import CONTAINERS, container_of
+from measurand.core.containers.placements import PLACEMENTS, placement_of
 from measurand.core.dataset_documents import DATASETS, REVISIONS, dataset_of, is_purging, revision_of
 from measurand.core.file_documents import FILES, SUPERSEDED, file_of
 from measurand.core.means import Means
+from measurand.core.operations.documents import OPERATIONS, operation_of
 from measurand.core.ports import Document, DocumentStore, Position
+from measurand.core.registry.documents import REGISTRATIONS, registration_of
 from measurand.core.uploads import UPLOADS, upload_of
 from measurand.wire.documents import decode, text_bytes
 from measurand.wire.errors import DataLoss, MeasurandError
@@ -170,6 +174,10 @@ READERS: Mapping[str, Callable[[Document], object]] = {
     SEGMENTS: _index,
     BATCHES: batch_of,
     EVENTS: _event,
+    REGISTRATIONS: registration_of,
+    OPERATIONS: operation_of,
+    CONTAINERS: container_of,
+    PLACEMENTS: placement_of,
 }
 COLLECTIONS = tuple(READERS)
 """What there is to walk over. The other collections hold notes that are made anew when they are lost."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Literal
 
 from measurand.server.config import Address, ConfigError
 
-__all__ = ["check_free", "hold", "refusal"]
+__all__ = ["check_free", "hold", "reachable", "refusal"]
+
+EVERY = ("0.0.0.0", "::")  # noqa: S104  # looked for, not listened on
+"""Every address of the machine, and so none to be reached at."""
 
 
 def check_free(address: Address) -> None:
@@ -31,6 +35,28 @@ def hold(address: Address) -> tuple[socket.socket, Address]:
         held.close()
         raise
     return held, Address(address.host, held.getsockname()[1])
+
+
+def reachable(advertise: Address | Literal["auto", "off"], listening: Address, own: Address | None) -> str:
+    """Return where other servers of the deployment reach this one. Empty: they do not.
+
+    Parameters
+    ----------
+    advertise : Address, "auto" or "off"
+        What the settings say.
+    listening : Address
+        Where it takes calls.
+    own : Address, optional
+        Where it takes calls that no other process gets, if it shares `listening` with others.
+    """
+    if advertise == "off":
+        return ""
+    bound = own or listening
+    if advertise != "auto":
+        return str(Address(advertise.host, bound.port if own or not advertise.port else advertise.port))
+    if bound.host not in EVERY:
+        return str(bound)
+    return str(Address("127.0.0.1", own.port)) if own else ""
 
 
 def refusal(address: Address, wrong: str) -> ConfigError:

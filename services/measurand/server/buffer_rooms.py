@@ -14,9 +14,11 @@ from measurand.core.buffers.consuming import Consuming
 from measurand.core.buffers.events import Events
 from measurand.core.buffers.freezing import Freezing
 from measurand.core.buffers.groups import Groups
+from measurand.core.buffers.leading import Leading
 from measurand.core.buffers.live import Board
 from measurand.core.buffers.queues import QUEUE_BYTES
 from measurand.core.buffers.reading import Records
+from measurand.core.buffers.relaying import Relaying
 from measurand.core.buffers.releasing import Releasing
 from measurand.core.buffers.retention import Retention
 from measurand.core.buffers.tailing import Tails
@@ -29,6 +31,8 @@ from measurand.server.background import Job
 from measurand.server.metrics import Figure
 from measurand.server.patterns import compile_pattern
 from measurand.services.buffers import BufferRooms
+from measurand.services.peers import AppendRelay, Appends
+from measurand.v1.buffers_pb2 import AppendRequest
 
 __all__ = ["BufferParts", "make_buffer_parts"]
 
@@ -39,11 +43,17 @@ class BufferParts:
 
     Parameters
     ----------
+    leading : Leading
+        To be told where this server is reached.
+    relaying : Relaying
+        To be closed before the way to other servers is.
     commits : Commits
         To be closed before the stores are: what was taken is then stored.
     """
 
     rooms: BufferRooms
+    leading: Leading
+    relaying: Relaying[AppendRequest]
     commits: Commits
     jobs: Sequence[Job]
     figures: Sequence[Figure]
@@ -58,6 +68,9 @@ def make_buffer_parts(
     releasing: Releasing,
     means: Means,
     limits: Limits,
+    relay: AppendRelay,
+    *,
+    instance_id: str,
 ) -> BufferParts:
     """Return the rules of buffers over two stores.
 
@@ -65,8 +78,13 @@ def make_buffer_parts(
     ----------
     releasing : Releasing
         Also called when datasets are purged, which batches are.
+    relay : Relay
+        The way to other servers.
     """
-    commits = Commits(documents, blobs, board, means, limits)
+    leading = Leading(instance_id)
+    commits = Commits(documents, blobs, board, means, limits, leading)
+    appending = Appending(catalogs, commits, board, means, limits)
+    relaying = Relaying(leading, relay)
     records = Records(documents, blobs, catalogs, board, means, limits, compile_pattern=compile_pattern)
     closings = Closings(documents, board, releasing, means, limits)
     batches = Batches(documents, catalogs, means, limits)
@@ -76,7 +94,8 @@ def make_buffer_parts(
     return BufferParts(
         rooms=BufferRooms(
             buffers=buffers,
-            appending=Appending(catalogs, commits, board, means, limits),
+            appending=appending,
+            appends=Appends(appending, relaying, means),
             records=records,
             tails=Tails(records, board, means, limits),
             freezing=Freezing(documents, catalogs, board, closings, batches, means, limits),
@@ -85,6 +104,8 @@ def make_buffer_parts(
             groups=groups,
             consuming=Consuming(groups.sharing, records, board, means, limits),
         ),
+        leading=leading,
+        relaying=relaying,
         commits=commits,
         jobs=[
             Job("settle buffers", 1.0, closings.settle, shared=True),

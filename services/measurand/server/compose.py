@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from measurand.core.arrays.layout import Layout
 from measurand.core.arrays.sealing_arrays import SealedArrays
+from measurand.core.buffers.leading import Leading
 from measurand.core.buffers.live import Board
 from measurand.core.buffers.releasing import Releasing
 from measurand.core.catalogs import Catalogs
@@ -26,6 +27,9 @@ from measurand.core.files import Files
 from measurand.core.leases import Lease
 from measurand.core.limits import Limits
 from measurand.core.locating import Locating
+from measurand.core.operations.operations import Operations
+from measurand.core.placement.policies import parse_policy
+from measurand.core.policies import Policies
 from measurand.core.reading import Reading
 from measurand.core.reading_many import ReadingMany
 from measurand.core.small_files import SmallFiles
@@ -35,26 +39,37 @@ from measurand.server.background import Job
 from measurand.server.buffer_figures import BufferFigures
 from measurand.server.buffer_rooms import make_buffer_parts
 from measurand.server.config import Config
+from measurand.server.container_rooms import make_container_parts
+from measurand.server.healing_rooms import make_healing_parts
 from measurand.server.listener import Adder, serving
 from measurand.server.means import in_threads, make_means, make_threads
 from measurand.server.metrics import Figure, Series
 from measurand.server.open_uploads import OpenUploads
+from measurand.server.operation_rooms import make_operation_parts
 from measurand.server.patterns import compile_pattern
+from measurand.server.peers import Peers
 from measurand.server.probing import Probe
-from measurand.server.stores import Cache, Renew, open_blobs, open_documents
+from measurand.server.registry_rooms import make_registry_parts
+from measurand.server.stores import Cache, Renew, open_documents, open_raw_blobs, wrap_blobs
 from measurand.server.watching import StoreMeter
 from measurand.services.arrays import ArrayService
 from measurand.services.buffers import BufferService
 from measurand.services.catalogs import CatalogService
+from measurand.services.containers import ContainerService
 from measurand.services.datasets import DatasetService
 from measurand.services.files import FileRooms, FileService
+from measurand.services.peers import PeerService
 from measurand.services.server_info import About, Holders, ServerService
 from measurand.storage.documents.measured import Measured
 from measurand.v1.arrays_pb2_grpc import add_ArrayServiceServicer_to_server as add_arrays
 from measurand.v1.buffers_pb2_grpc import add_BufferServiceServicer_to_server as add_buffers
 from measurand.v1.catalogs_pb2_grpc import add_CatalogServiceServicer_to_server as add_catalogs
+from measurand.v1.containers_pb2_grpc import add_ContainerServiceServicer_to_server as add_containers
 from measurand.v1.datasets_pb2_grpc import add_DatasetServiceServicer_to_server as add_datasets
 from measurand.v1.files_pb2_grpc import add_FileServiceServicer_to_server as add_files
+from measurand.v1.operations_pb2_grpc import add_OperationServiceServicer_to_server as add_operations
+from measurand.v1.peers_pb2_grpc import add_PeerServiceServicer_to_server as add_peers
+from measurand.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server as add_registry
 from measurand.v1.server_pb2_grpc import add_ServerServiceServicer_to_server as add_server
 
 __all__ = ["Parts", "compose"]
@@ -81,6 +96,8 @@ class Parts:
     probe: Probe | None
     """Asks stores on the network whether they answer."""
     renew: Renew | None
+    leading: Leading
+    """To be told where other servers reach this one."""
     own_figures: Sequence[Figure | Series]
     """What this server can tell of itself."""
     shared_figures: Sequence[Figure | Series]
@@ -119,15 +136,29 @@ async def compose(
     documents = Measured(opened.store, store=config.documents_place.kind, metrics=meter, monotonic=means.monotonic)
     opening.push_async_callback(documents.close)
     cache = Cache(config.data / "cache", config.cache_bytes)
-    opened_blobs = await open_blobs(
-        config.blobs_place, opened.deployment_id, means, in_threads(storing), meter, cache=cache
+    place, in_thread = config.blobs_place, in_threads(storing)
+    raw = None if place.kind == "containers" else await open_raw_blobs(place, opened.deployment_id, in_thread)
+    container_parts = await make_container_parts(
+        documents,
+        raw,
+        parse_policy(config.storage),
+        means,
+        limits,
+        in_thread,
+        deployment_id=opened.deployment_id,
+        takes_memory=config.documents_place.kind == "memory",
+        local=[config.data / "containers" / f"local-{number}" for number in range(1, config.containers + 1)],
     )
+    opening.push_async_callback(container_parts.sites.close)
+    spread = container_parts.spread
+    opened_blobs = wrap_blobs(raw, place, means, in_thread, meter, spread=spread, cache=cache)
     blobs = opened_blobs.store
     opening.push_async_callback(blobs.close)
     presign = opened_blobs.presign if config.direct_reads else None
 
     catalogs = Catalogs(documents, means, limits, compile_pattern=compile_pattern)
-    layout = Layout(documents, means, opened_blobs.plain)
+    are_spread = container_parts.are_spread
+    layout = Layout(documents, means, opened_blobs.plain, are_elsewhere=are_spread)
     opening.push_async_callback(layout.close)
     board = Board(documents)
     opening.push_async_callback(board.close)
@@ -142,20 +173,50 @@ async def compose(
         purge_catalog_also=[releasing.remove_all],
     )
     array_rooms = make_array_rooms(documents, blobs, datasets, means, limits)
-    buffers = make_buffer_parts(documents, blobs, catalogs, datasets, board, releasing, means, limits)
+    peers = Peers(opened.deployment_id)
+    opening.push_async_callback(peers.close)
+    buffers = make_buffer_parts(
+        documents, blobs, catalogs, datasets, board, releasing, means, limits, peers, instance_id=instance_id
+    )
     opening.push_async_callback(buffers.commits.close)
+    opening.push_async_callback(buffers.relaying.close)
     opening.push_async_callback(buffers.rooms.groups.close)
+    peer_service = PeerService(
+        buffers.rooms.appends, draining, deployment_id=opened.deployment_id, instance_id=instance_id
+    )
     drafts = Drafts(documents, catalogs, datasets, means, limits)
     files = Files(documents, datasets, means, limits)
     listing = FileListing(documents, datasets)
     uploads = Uploads(documents, blobs, datasets, files, means, limits)
     sealed_arrays = SealedArrays(documents, array_rooms.resizing, means)
     sealing = Sealing(documents, catalogs, datasets, uploads.ends, means, limits, arrays=sealed_arrays, layout=layout)
-    small_files = SmallFiles(blobs, datasets, files, means, limits)
+    policies = Policies(documents, means)
+    small_files = SmallFiles(blobs, datasets, files, policies, means, limits)
     reading = Reading(blobs, files, means, limits)
-    locating = Locating(files, means, presign=presign, longest=config.direct_reads)
+    locating = Locating(files, means, presign=presign, longest=config.direct_reads, are_elsewhere=are_spread)
     reading_many = ReadingMany(documents, blobs, datasets, files, reading, limits)
     file_rooms = FileRooms(files, listing, uploads, small_files, reading, reading_many, locating)
+
+    operations = Operations(documents, means, limits, compile_pattern=compile_pattern)
+    healing = make_healing_parts(
+        documents,
+        blobs,
+        spread,
+        container_parts.placements,
+        container_parts.sites,
+        container_parts.wanted,
+        container_parts.told,
+        means,
+        limits,
+    )
+    operation_parts = make_operation_parts(
+        documents, operations, means, limits, owner=instance_id, handlers=healing.handlers
+    )
+    opening.push_async_callback(operation_parts.runner.close)
+    container_rooms = container_parts.rooms(files, policies, operations)
+
+    registry = make_registry_parts(documents, means, limits)
+    opening.push_async_callback(registry.feed.close)
 
     about = About(
         version=version("measurand"),
@@ -163,7 +224,7 @@ async def compose(
         instance_id=instance_id,
         document_store=config.documents_place.kind,
         blob_store="local" if config.blobs_place.kind == "file" else config.blobs_place.kind,
-        features=("regex", "watch", *(["direct_reads"] if presign else [])),
+        features=("regex", "watch", "containers", *(["direct_reads"] if presign else [])),
     )
 
     counters = Counters(documents, means, limits)
@@ -175,8 +236,12 @@ async def compose(
             ("measurand.v1.ArrayService", serving(add_arrays, ArrayService(array_rooms, means, limits, draining))),
             ("measurand.v1.BufferService", serving(add_buffers, BufferService(buffers.rooms, means, limits, draining))),
             ("measurand.v1.CatalogService", serving(add_catalogs, CatalogService(catalogs))),
+            ("measurand.v1.ContainerService", serving(add_containers, ContainerService(container_rooms))),
             ("measurand.v1.DatasetService", serving(add_datasets, DatasetService(datasets, drafts, sealing, limits))),
             ("measurand.v1.FileService", serving(add_files, FileService(file_rooms, means, limits, draining))),
+            ("measurand.v1.OperationService", serving(add_operations, operation_parts.service)),
+            ("measurand.v1.PeerService", serving(add_peers, peer_service)),
+            ("measurand.v1.RegistryService", serving(add_registry, registry.service)),
             ("measurand.v1.ServerService", serving(add_server, ServerService(about, limits, means.now, holders))),
         ],
         jobs=[
@@ -188,20 +253,32 @@ async def compose(
             Job("lay out", 5 * MINUTE, sealing.lay_out_left, shared=True),
             Job("expire arrays", 5 * MINUTE, array_rooms.arrays.expire, shared=True),
             *buffers.jobs,
+            *container_parts.jobs,
+            *healing.jobs,
+            *operation_parts.jobs,
+            *registry.jobs,
             Job("look at buffers", 3.0, buffer_figures.look, shared=True),
             Job("purge", 10 * MINUTE, datasets.purge_expired, shared=True),
             Job("collect garbage", HOUR, Collector(documents, blobs, means, limits).run_once, shared=True),
         ],
         limits=limits,
         lease=Lease(documents, means, name="background", owner=instance_id) if has_peers else None,
-        probe=Probe(documents, blobs) if config.is_on_network else None,
+        probe=Probe(documents, blobs, shortage=container_parts.shortage) if config.is_on_network else None,
         renew=opened.renew,
-        own_figures=[*opened_blobs.figures, *buffers.figures],
+        leading=buffers.leading,
+        own_figures=[
+            *opened_blobs.figures,
+            *buffers.figures,
+            *operation_parts.figures,
+            *container_parts.figures,
+            *healing.own_figures,
+        ],
         shared_figures=[
             Figure(
                 "measurand_counts_lag_seconds", "Age of the last moment that all counts are right for.", counters.lag
             ),
             Figure("measurand_uploads_open", "Uploads that are begun and not finished.", open_uploads.last),
             *buffer_figures.series(),
+            *healing.shared_figures,
         ],
     )

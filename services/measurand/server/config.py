@@ -27,17 +27,27 @@ from pydantic_settings import (
 )
 
 from measurand.core.limits import Limits
+from measurand.core.placement.policies import parse_policy
+from measurand.server.units import as_duration, as_size
+from measurand.wire.errors import InvalidArgument
 
-__all__ = ["BLOB_KINDS", "DOCUMENT_KINDS", "Address", "Config", "ConfigError", "Place", "load", "parse_place"]
+__all__ = [
+    "BLOB_KINDS",
+    "DOCUMENT_KINDS",
+    "Address",
+    "Config",
+    "ConfigError",
+    "Place",
+    "load",
+    "parse_address",
+    "parse_place",
+]
 
 PREFIX = "MEASURAND_"
 OF_THE_CLIENT = ("URL", "TOKEN", "TLS", "TIMEOUT", "CLIENT_", "TEST_", "BENCH_")
 """`MEASURAND_URL` and whatever else the client, the tests and the benchmarks read: not the server's to complain of."""
 
 _PASSWORD = re.compile(r"(//[^/:@]*):[^@]*@")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class ConfigError(Exception):
@@ -72,7 +82,7 @@ class Place:
     Parameters
     ----------
     kind : str
-        `memory`, `sqlite`, `file`, `mongodb` or `s3`.
+        `memory`, `sqlite`, `file`, `mongodb`, `s3`, or `containers` for those that documents tell of.
     path : Path, optional
         The file or the folder, for those that have one.
     url : str
@@ -107,28 +117,21 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-def _duration(value: object) -> object:
-    """Take `24h` and `30d`, beside numbers of seconds."""
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    return timedelta(**{_UNITS[match[2]]: float(match[1])}) if match else value
-
-
-def _size(value: object) -> object:
-    """Take `500 MiB` and `20GB`, beside numbers of bytes."""
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        return value
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2])))
+def parse_address(text: str) -> Address:
+    """Return what `HOST:PORT` names. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:50051; port 0 is any free one")
+    return Address(host, int(port))
 
 
 def _address(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    host, _, port = value.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{value!r} is no HOST:PORT, such as 127.0.0.1:50051; port 0 is any free one")
-    return Address(host, int(port))
+    return parse_address(value) if isinstance(value, str) else value
+
+
+def _advertised(value: object) -> object:
+    return value if value in ("auto", "off") else _address(value)
 
 
 def _address_or_off(value: object) -> object:
@@ -141,9 +144,11 @@ _FORMS = {
     "file": "file:///FOLDER",
     "mongodb": "mongodb://HOST,HOST/DATABASE?replicaSet=NAME",
     "s3": "s3://BUCKET/PREFIX?endpoint=http://HOST:PORT",
+    "containers": "containers:",
 }
 _SCHEMES = {"mongodb+srv": "mongodb"}
 _ON_NETWORK = ("mongodb", "s3")
+_WITHOUT_PATH = ("memory", "containers")
 
 
 def parse_place(value: str, *kinds: str) -> Place:
@@ -159,7 +164,7 @@ def parse_place(value: str, *kinds: str) -> Place:
             raise ValueError(f"{Place(kind, url=value)} {refused}")
         return Place(kind, url=value)
     has_path = url.path.startswith("/")
-    if kind not in kinds or url.netloc or url.query or has_path == (kind == "memory"):
+    if kind not in kinds or url.netloc or url.query or has_path == (kind in _WITHOUT_PATH):
         raise ValueError(f"{_PASSWORD.sub('', value)!r} {refused}")
     return Place(kind, Path(unquote(url.path)) if has_path else None)
 
@@ -170,19 +175,29 @@ def _place(*kinds: str) -> BeforeValidator:
 
 DOCUMENT_KINDS = ("sqlite", "mongodb", "memory")
 BLOB_KINDS = ("file", "s3", "memory")
+SERVED_BLOB_KINDS = (*BLOB_KINDS, "containers")
+"""Where a server can keep blobs: `containers:` has no place of its own."""
 
 
 def _duration_or_off(value: object) -> object:
-    return timedelta(0) if value == "off" else _duration(value)
+    return timedelta(0) if value == "off" else as_duration(value)
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
-Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Duration = Annotated[timedelta, BeforeValidator(as_duration), Field(gt=timedelta(0))]
+Size = Annotated[int, BeforeValidator(as_size), Field(ge=0)]
 
 
 def _collector(value: str) -> str:
     if value and not value.startswith(("http://", "https://")):
         raise ValueError(f"{value!r} is no URL of a collector, such as http://collector:4318")
+    return value
+
+
+def _storage(value: str) -> str:
+    try:
+        parse_policy(value)
+    except InvalidArgument as error:
+        raise ValueError(error.message) from None
     return value
 
 
@@ -194,6 +209,9 @@ class LimitSettings(BaseModel):
     upload_lifetime: Duration = timedelta(hours=24)
     undelete_window: Duration = timedelta(days=30)
     blob_grace: Duration = timedelta(hours=1)
+    repair_delay: Annotated[timedelta, BeforeValidator(as_duration), Field(ge=timedelta(0))] = timedelta(minutes=15)
+    repair_bytes: Size = 0
+    scrub_interval: Annotated[timedelta, BeforeValidator(_duration_or_off), Field(ge=timedelta(0))] = timedelta(days=30)
 
     def make(self) -> Limits:
         """Return the limits of core."""
@@ -221,9 +239,12 @@ class Config(BaseSettings):
     data: Annotated[Path, AfterValidator(_absolute)] = Field(default_factory=_own_folder)
     listen: Annotated[Address, NoDecode, BeforeValidator(_address)] = Address("127.0.0.1", 50051)
     http: Annotated[Address | None, NoDecode, BeforeValidator(_address_or_off)] = Address("127.0.0.1", 8051)
+    advertise: Annotated[Address | Literal["auto", "off"], NoDecode, BeforeValidator(_advertised)] = "auto"
     workers: int = Field(default=1, ge=1, le=64)
     documents: Annotated[Place | None, NoDecode, _place(*DOCUMENT_KINDS)] = None
-    blobs: Annotated[Place | None, NoDecode, _place(*BLOB_KINDS)] = None
+    blobs: Annotated[Place | None, NoDecode, _place(*SERVED_BLOB_KINDS)] = None
+    containers: int = Field(default=0, ge=0, le=100)
+    storage: Annotated[str, AfterValidator(_storage)] = "losses:2"
     cache_bytes: Size = 0
     direct_reads: Annotated[timedelta, BeforeValidator(_duration_or_off), Field(ge=timedelta(0))] = timedelta(0)
     insecure: bool = False
@@ -258,17 +279,19 @@ class Config(BaseSettings):
         """Where bytes are kept: in the data folder, or in memory when the documents that name them are there."""
         if self.blobs is None and self.documents_place.kind == "memory":
             return Place("memory")
+        if self.blobs is None and self.containers:
+            return Place("containers")
         return self.blobs or Place("file", self.data)
 
     @property
     def is_on_network(self) -> bool:
-        """A store is reached over the network, and may be away while the server runs."""
-        return self.documents_place.is_shared or self.blobs_place.is_shared
+        """A store is reached over the network, or is on disks of its own, and may be away while the server runs."""
+        return self.documents_place.is_shared or self.blobs_place.is_shared or self.blobs_place.kind == "containers"
 
     @property
     def uses_folder(self) -> bool:
         """Something is kept in the data folder."""
-        return self.documents is None or (self.blobs is None and self.blobs_place.kind == "file")
+        return self.documents is None or self.containers > 0 or (self.blobs is None and self.blobs_place.kind == "file")
 
 
 def load(flags: Mapping[str, Any], file: Path | None = None) -> Config:
@@ -317,6 +340,15 @@ def _check(config: Config) -> None:
     if config.documents_place.kind == "memory" and config.blobs_place.kind != "memory":
         raise ConfigError(
             "--documents memory: forgets which blobs are whose; say --blobs memory: as well, or keep the documents"
+        )
+    if config.containers and config.documents_place.kind == "memory":
+        raise ConfigError(
+            "--containers: they hold parts of blobs that only the documents can put together; keep the documents"
+        )
+    if config.containers and config.blobs_place.kind != "containers":
+        raise ConfigError(
+            f"--containers: everything is to go into them, and --blobs {config.blobs_place} says it goes there; "
+            f"leave one of them out, or add containers to a running server with `measurand container add`"
         )
     if config.private and config.workers > 1:
         raise ConfigError("--workers: a private server is one process")

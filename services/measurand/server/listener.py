@@ -63,13 +63,17 @@ class Listener:
         """Take calls from now on, and return the address with its true port. Raises ConfigError."""
         if not self._shares_port:
             check_free(address)
-        try:
-            port = self._server.add_insecure_port(str(address))
-        except RuntimeError as error:
-            raise refusal(address, "cannot be listened on") from error
+        address = self.add(address)
         await self.health.serve(self._names)
         await self._server.start()
-        return Address(address.host, port)
+        return address
+
+    def add(self, address: Address) -> Address:
+        """Take calls at one more address from `start` on, and return it with its true port. Raises ConfigError."""
+        try:
+            return Address(address.host, self._server.add_insecure_port(str(address)))
+        except RuntimeError as error:
+            raise refusal(address, "cannot be listened on") from error
 
     async def tell(self, *, is_well: bool) -> None:
         """Tell whoever asks for the health whether calls can be answered now."""

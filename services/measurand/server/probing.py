@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from measurand.core.ports import BlobStore, DocumentStore
 from measurand.wire.errors import MeasurandError, NotFound
@@ -19,16 +19,23 @@ _PATIENCE_SECONDS = 3.0
 
 
 class Probe:
-    """Asks both stores for something small."""
+    """Asks both stores for something small.
 
-    def __init__(self, documents: DocumentStore, blobs: BlobStore) -> None:
+    Parameters
+    ----------
+    shortage : callable
+        Says which containers are missing of those that new blobs need; empty: none.
+    """
+
+    def __init__(self, documents: DocumentStore, blobs: BlobStore, *, shortage: Callable[[], str] = lambda: "") -> None:
         self._documents = documents
         self._blobs = blobs
+        self._shortage = shortage
         self.is_well = True
 
     async def run(self) -> bool:
-        """Ask, and tell whether both have answered."""
-        faults = await asyncio.gather(_in_time(self._ask_documents()), _in_time(self._ask_blobs()))
+        """Ask, and tell whether both have answered and there are containers enough."""
+        faults = [*await asyncio.gather(_in_time(self._ask_documents()), _in_time(self._ask_blobs())), self._shortage()]
         self.is_well = not any(faults)
         for fault in filter(None, faults):
             logger.warning("event=store_away message=%s", fault)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from functools import partial
 
+from measurand.server.addresses import reachable
 from measurand.server.background import Background, Job
 from measurand.server.compose import compose
 from measurand.server.config import Address, Config
@@ -77,6 +78,7 @@ class Process:
         if has_folder:
             open_folder(config.data)
         watching = open_watching(config.tracing.endpoint, self.metrics, opening, instance_id=self.instance_id)
+        has_peers = self._is_worker or config.documents_place.is_shared
         parts = await compose(
             config,
             watching.meter,
@@ -84,7 +86,7 @@ class Process:
             instance_id=self.instance_id,
             draining=self._draining,
             holders=self._holders,
-            has_peers=self._is_worker or config.documents_place.is_shared,
+            has_peers=has_peers,
         )
         self._renew = parts.renew
         self.metrics.show(parts.own_figures)
@@ -108,7 +110,11 @@ class Process:
             max_streams=config.max_streams_per_connection,
             shares_port=self._is_worker,
         )
+        # The kernel gives the calls to a shared port to any of its processes; other servers mean this one.
+        own = listener.add(Address(config.listen.host, 0)) if self._is_worker else None
         self.address = await listener.start(config.listen)
+        if has_peers:
+            parts.leading.address = reachable(config.advertise, self.address, own)
         opening.push_async_callback(self._drain, listener, calls)
 
         jobs = list(parts.jobs)

@@ -18,6 +18,7 @@ __all__ = ["command"]
 @click.option("--listen", metavar="HOST:PORT", help="Where to take calls [127.0.0.1:50051]; port 0: any free one.")
 @click.option("--http", metavar="HOST:PORT|off", help="Where to show metrics [127.0.0.1:8051].")
 @click.option("--workers", metavar="N", help="So many processes share the port [1].")
+@click.option("--containers", metavar="N", help="Keep everything in so many containers of its own, to try them out.")
 @click.option(
     "--insecure", is_flag=True, default=None, help="Listen where others can reach it, without asking who they are."
 )

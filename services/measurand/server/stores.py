@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from measurand.core.arrays.plain_places import PlainPlace
+from measurand.core.containers.sites import Place as ContainerPlace
+from measurand.core.containers.sites import Room
 from measurand.core.deployments import open_deployment
 from measurand.core.locating import Presign
 from measurand.core.means import Means, Threads
@@ -22,9 +24,23 @@ from measurand.server.metrics import Figure
 from measurand.server.patterns import compile_pattern
 from measurand.storage.blobs.checked import Checked
 from measurand.storage.blobs.measured import Measured, Meter
-from measurand.wire.errors import MeasurandError
+from measurand.wire.errors import MeasurandError, NotFound
 
-__all__ = ["Cache", "OpenBlobs", "OpenDocuments", "Renew", "new_deployment_id", "open_blobs", "open_documents"]
+__all__ = [
+    "BLOBS",
+    "DOCUMENTS",
+    "Cache",
+    "OpenBlobs",
+    "OpenDocuments",
+    "RawBlobs",
+    "Renew",
+    "extra",
+    "new_deployment_id",
+    "open_blobs",
+    "open_documents",
+    "open_raw_blobs",
+    "wrap_blobs",
+]
 
 Renew = Callable[[], Awaitable[None]]
 """Takes up certificates that were renewed on disk, and raises if they are no good; what runs goes on."""
@@ -49,7 +65,28 @@ class OpenDocuments:
 
 MakePlain = Callable[[Callable[[Buffer, int], int]], PlainPlace]
 """Makes the place for plain layouts beside the blobs of a store, from what computes a CRC-32C."""
-Opened = tuple[BlobStore, Presign | None, Sequence[Figure], MakePlain | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RawBlobs:
+    """A place where bytes rest, before anything is wrapped around it.
+
+    Parameters
+    ----------
+    look : callable
+        Tells that it is there and how full it is, or raises.
+    """
+
+    store: BlobStore
+    look: Callable[[], Awaitable[Room]]
+    presign: Presign | None = None
+    figures: Sequence[Figure] = ()
+    make_plain: MakePlain | None = None
+
+    @property
+    def place(self) -> ContainerPlace:
+        """As the container that it is."""
+        return ContainerPlace(self.store, self.look)
 
 
 async def open_documents(place: Place) -> OpenDocuments:
@@ -91,21 +128,55 @@ class Cache:
     most_bytes: int
 
 
-async def open_blobs(
-    place: Place, deployment_id: str, means: Means, in_thread: Threads, meter: Meter, *, cache: Cache | None = None
-) -> OpenBlobs:
-    """Open the blob store that belongs to a deployment. Raises ConfigError."""
+async def open_raw_blobs(place: Place, deployment_id: str, in_thread: Threads) -> RawBlobs:
+    """Open a place where the bytes of a deployment rest. Raises ConfigError."""
     try:
         with extra(place):
-            raw, presign, figures, make_plain = await BLOBS[place.kind](place, deployment_id, in_thread)
+            return await BLOBS[place.kind](place, deployment_id, in_thread)
     except (MeasurandError, OSError) as error:
         raise ConfigError(f"{place}: {error}") from error
-    store: BlobStore = checked(raw, means)
-    if cache is not None and cache.most_bytes and place.is_shared:
+
+
+async def open_blobs(place: Place, deployment_id: str, means: Means, in_thread: Threads, meter: Meter) -> OpenBlobs:
+    """Open one place as a blob store by itself, whatever containers there are. Raises ConfigError."""
+    return wrap_blobs(await open_raw_blobs(place, deployment_id, in_thread), place, means, in_thread, meter)
+
+
+def wrap_blobs(
+    raw: RawBlobs | None,
+    place: Place,
+    means: Means,
+    in_thread: Threads,
+    meter: Meter,
+    *,
+    spread: BlobStore | None = None,
+    cache: Cache | None = None,
+) -> OpenBlobs:
+    """Return the blob store as the rules see it.
+
+    Parameters
+    ----------
+    raw : RawBlobs, optional
+        Where blobs rest that no policy sends elsewhere. None: all go to containers.
+    spread : BlobStore, optional
+        The containers laid around it. None: there are none.
+    cache : Cache, optional
+        For what is read over the network.
+    """
+    home = None if raw is None else raw.store
+    store = home if spread is None else spread
+    assert store is not None  # without a place of its own a server has containers
+    store, figures = checked(store, means), raw.figures if raw is not None else ()
+    if cache is not None and cache.most_bytes and (place.is_shared or place.kind == "containers"):
         store, more = cached(store, cache, means, in_thread)
         figures = [*figures, *more]
-    plain = make_plain(means.crc32c) if make_plain is not None else None
-    return OpenBlobs(measured(store, place.kind, means, meter), presign, figures, plain)
+    make_plain = raw.make_plain if raw is not None else None
+    return OpenBlobs(
+        measured(store, place.kind, means, meter),
+        raw.presign if raw is not None else None,
+        figures,
+        make_plain(means.crc32c) if make_plain is not None else None,
+    )
 
 
 @contextmanager
@@ -159,22 +230,30 @@ async def _mongo_documents(place: Place) -> tuple[DocumentStore, Renew]:
     return store, store.renew
 
 
-async def _memory_blobs(_: Place, _deployment_id: str, _in_thread: Threads) -> Opened:
+async def _memory_blobs(_: Place, _deployment_id: str, _in_thread: Threads) -> RawBlobs:
     from measurand.storage.blobs.memory import Memory
 
-    return Memory(), None, (), None
+    async def look() -> Room:
+        return Room()
+
+    return RawBlobs(Memory(), look)
 
 
-async def _local_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Opened:
+async def _local_blobs(place: Place, deployment_id: str, in_thread: Threads) -> RawBlobs:
     from measurand.storage.blobs.local import Local
 
     root = _path_of(place)
-    _belong_to(root, deployment_id)
+    await in_thread(_belong_to, root, deployment_id)
     store = Local(root, in_thread=in_thread)
-    return store, None, (), store.plain
+
+    async def look() -> Room:
+        await in_thread((root / "deployment").stat)  # a disk that is not mounted leaves an empty folder
+        return Room(*await store.room())
+
+    return RawBlobs(store, look, make_plain=store.plain)
 
 
-async def _s3_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Opened:
+async def _s3_blobs(place: Place, deployment_id: str, in_thread: Threads) -> RawBlobs:
     from measurand.storage.blobs.retrying import Retrying
     from measurand.storage.blobs.s3 import S3
 
@@ -185,7 +264,13 @@ async def _s3_blobs(place: Place, deployment_id: str, in_thread: Threads) -> Ope
         Figure("measurand_blob_retries", "Tries beyond the first.", lambda: retrying.retries, is_count=True),
         Figure("measurand_blob_left_alone", "1 while calls fail at once.", lambda: retrying.is_leaving_alone),
     ]
-    return retrying, store.presign, figures, store.plain
+
+    async def look() -> Room:
+        with suppress(NotFound):  # it has answered
+            await store.stat("nothing")
+        return Room()
+
+    return RawBlobs(retrying, look, store.presign, figures, store.plain)
 
 
 DOCUMENTS: Mapping[str, Callable[[Place], Awaitable[tuple[DocumentStore, Renew | None]]]] = {
@@ -193,7 +278,7 @@ DOCUMENTS: Mapping[str, Callable[[Place], Awaitable[tuple[DocumentStore, Renew |
     "sqlite": _sqlite_documents,
     "mongodb": _mongo_documents,
 }
-BLOBS: Mapping[str, Callable[[Place, str, Threads], Awaitable[Opened]]] = {
+BLOBS: Mapping[str, Callable[[Place, str, Threads], Awaitable[RawBlobs]]] = {
     "memory": _memory_blobs,
     "file": _local_blobs,
     "s3": _s3_blobs,

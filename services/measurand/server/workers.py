@@ -156,6 +156,7 @@ async def run_workers(config: Config, file: Path | None) -> int:
         arguments = _arguments(config, address, file)
         places = {"MEASURAND_DOCUMENTS": config.documents, "MEASURAND_BLOBS": config.blobs}
         environment = {name: place.written for name, place in places.items() if place is not None}
+        environment |= {"MEASURAND_CONTAINERS": str(config.containers)} if config.containers else {}
         workers = [Worker(n, arguments, environment, grace_seconds=config.grace_seconds) for n in range(config.workers)]
         codes: list[int] = []
         opening.push_async_callback(_stop_all, workers, signals, codes)

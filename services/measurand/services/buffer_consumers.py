@@ -13,7 +13,8 @@ import grpc.aio
 from measurand.core.buffers.consuming import Consuming, Delivery, Fetched, Settlement
 from measurand.core.buffers.group_documents import GivenUp, Settings
 from measurand.core.buffers.groups import ConsumerGroup
-from measurand.core.buffers.reading import Records, StoredRecord
+from measurand.core.buffers.pages import StoredRecord
+from measurand.core.buffers.reading import Records
 from measurand.core.limits import Limits
 from measurand.core.means import Means
 from measurand.core.names import GroupName, parse_group

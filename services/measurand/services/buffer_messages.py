@@ -13,7 +13,7 @@ from measurand.core.buffers.batches import ListedBatch
 from measurand.core.buffers.buffers import EDITABLE, BufferDraft
 from measurand.core.buffers.freezing import BatchDraft
 from measurand.core.buffers.heads import Event, EventKind, Head, Policy, Run, State
-from measurand.core.buffers.reading import Page
+from measurand.core.buffers.pages import Page
 from measurand.core.buffers.selecting import Selection
 from measurand.core.buffers.tailing import SlowReader
 from measurand.core.dataset_edits import Source

@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 
 from measurand.core.buffers.appending import Ack, Appending, BufferWriter
-from measurand.core.buffers.reading import Page, StoredRecord
+from measurand.core.buffers.pages import Page, StoredRecord
 from measurand.core.buffers.records import MAX_RECORD_BYTES, Record
 from measurand.core.buffers.tailing import Tails
 from measurand.core.limits import Limits

@@ -20,7 +20,6 @@ from measurand.core.buffers.events import Events
 from measurand.core.buffers.freezing import Freezing, UnfreezeAnswer
 from measurand.core.buffers.groups import Groups
 from measurand.core.buffers.reading import Records
-from measurand.core.buffers.records import Record
 from measurand.core.buffers.tailing import Tails
 from measurand.core.limits import Limits
 from measurand.core.means import Means
@@ -45,8 +44,8 @@ from measurand.services.buffer_messages import (
     wait_of,
 )
 from measurand.services.messages import span_of, time_of
+from measurand.services.peers import Appends
 from measurand.services.principal import current
-from measurand.services.record_messages import check_count, record_of
 from measurand.v1 import buffers_pb2, buffers_pb2_grpc, common_pb2
 
 __all__ = ["BufferRooms", "BufferService"]
@@ -64,10 +63,11 @@ class _Formed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BufferRooms:
-    """What of core the service calls."""
+    """What the service calls."""
 
     buffers: Buffers
     appending: Appending
+    appends: Appends
     records: Records
     tails: Tails
     freezing: Freezing
@@ -89,6 +89,7 @@ class BufferService(buffers_pb2_grpc.BufferServiceServicer):
     def __init__(self, rooms: BufferRooms, means: Means, limits: Limits, draining: asyncio.Event) -> None:
         self._buffers = rooms.buffers
         self._appending = rooms.appending
+        self._appends = rooms.appends
         self._records = rooms.records
         self._tails = rooms.tails
         self._freezing = rooms.freezing
@@ -158,18 +159,7 @@ class BufferService(buffers_pb2_grpc.BufferServiceServicer):
         )
 
     async def Append(self, request: buffers_pb2.AppendRequest, context: Context) -> buffers_pb2.AppendResponse:
-        check_count(len(request.records), "records")
-        is_costly = request.ByteSize() > buffer_streams.THREAD_BYTES
-        records = await self._means.in_thread(self._given, request) if is_costly else self._given(request)
-        stored = await self._appending.append(
-            current(),
-            parse_buffer(request.name),
-            records,
-            writer=request.writer,
-            first_number=request.first_writer_sequence,
-            request_id=request.request_id,
-        )
-        return buffers_pb2.AppendResponse(first_sequence=stored.first, count=stored.count, window=stored.window)
+        return await self._appends.append(request, context)
 
     async def TailBuffer(
         self, request: buffers_pb2.TailBufferRequest, context: Context
@@ -366,9 +356,6 @@ class BufferService(buffers_pb2_grpc.BufferServiceServicer):
 
     def _packing(self, request: _Formed) -> BufferPacking:
         return BufferPacking(self._means.now(), self._limits, request.document_form)
-
-    def _given(self, request: buffers_pb2.AppendRequest) -> list[Record]:
-        return [record_of(record, index, self._means.crc32c) for index, record in enumerate(request.records)]
 
     def _unfrozen(self, answer: UnfreezeAnswer, request: _Formed) -> buffers_pb2.UnfreezeBufferResponse:
         packing = self._packing(request)

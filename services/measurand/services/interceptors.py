@@ -33,7 +33,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_ENDLESS = ("Watch", "Poll", "Tail", "ReadRecords", "ListBufferEvents", "KeepOpen", "ServerReflectionInfo")
+_ENDLESS = ("Watch", "Wait", "Poll", "Tail", "ReadRecords", "ListBufferEvents", "KeepOpen", "ServerReflectionInfo")
 """How the names of methods begin whose calls only wait, idle or read again, and so need not be waited for."""
 _FREE = ("/grpc.health.v1.Health/",)
 """Answered however busy the server is."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from measurand.chunks import data_types
-from measurand.core.buffers.reading import StoredRecord
+from measurand.core.buffers.pages import StoredRecord
 from measurand.core.buffers.records import MAX_RECORD_BYTES, Part, Record
 from measurand.core.ports import Buffer
 from measurand.v1 import buffers_pb2, common_pb2

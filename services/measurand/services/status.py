@@ -14,9 +14,9 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from measurand.v1 import common_pb2
-from measurand.wire.errors import InvalidArgument, MeasurandError
+from measurand.wire.errors import InvalidArgument, MeasurandError, from_wire
 
-__all__ = ["DETAILS_KEY", "code_of", "problem_of", "status_of"]
+__all__ = ["DETAILS_KEY", "code_of", "error_of", "problem_of", "status_of"]
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "measurand"
@@ -58,6 +58,12 @@ def problem_of(error: MeasurandError) -> common_pb2.Problem:
         details=_cut_details(error.details),
         retry_delay=None if error.retry_seconds is None else _duration(error.retry_seconds),
     )
+
+
+def error_of(problem: common_pb2.Problem) -> MeasurandError:
+    """Return the error that a problem tells of: the inverse of `problem_of`."""
+    retry = problem.retry_delay.ToTimedelta().total_seconds() if problem.HasField("retry_delay") else None
+    return from_wire(problem.code, problem.reason, problem.message, dict(problem.details), retry)
 
 
 def _attach(status: Status, detail: ErrorInfo | RetryInfo | BadRequest) -> None:

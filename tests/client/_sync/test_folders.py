@@ -75,6 +75,24 @@ def test_run_again_both_ways_move_only_what_is_new(run: Dataset, tmp_path: Path)
     assert len(got.skipped) == len(again.skipped) + 1
 
 
+def test_a_file_with_other_bytes_is_kept_unless_it_is_to_be_written_over(run: Dataset, tmp_path: Path) -> None:
+    for path, data in (("same", b"12345"), ("other", b"12345"), ("longer", b"12345"), ("new", b"12345")):
+        run.write_bytes(path, data)
+    target = tmp_path / "out"
+    target.mkdir()
+    for path, data in (("same", b"12345"), ("other", b"54321"), ("longer", b"1234567")):
+        (target / path).write_bytes(data)
+    got = run.download_dir(target, missing="report")
+    assert ([file.path for file in got.files], got.skipped) == (["new"], ("same",))
+    assert got.failed.keys() == {"other", "longer"} and all("EXISTS" in text for text in got.failed.values())
+    assert ((target / "other").read_bytes(), (target / "longer").read_bytes()) == (b"54321", b"1234567")
+    with pytest.raises(errors.FailedPrecondition, match="overwrite"):
+        run.download_dir(target)
+    again = run.download_dir(target, overwrite=True)
+    assert {file.path for file in again.files} == {"other", "longer"} and not again.failed
+    assert {path.read_bytes() for path in target.iterdir()} == {b"12345"}
+
+
 def test_a_link_that_leads_out_stops_everything(run: Dataset, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/x").write_bytes(b"1")

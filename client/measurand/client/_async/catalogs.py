@@ -11,15 +11,17 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from measurand.client import display, methods, names, problems
 from measurand.client._async.calls import AsyncCalls
 from measurand.client._async.catalog_buffers import AsyncCatalogBuffers
+from measurand.client._async.catalog_objects import AsyncCatalogObjects
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.found import AsyncFound
 from measurand.client._async.listing import list_files
 from measurand.client._async.saving import AsyncCatalogSaving
 from measurand.client._async.watching import AsyncChange, open_watch
+from measurand.client.catalog_facts import CatalogFacts
 from measurand.client.messages import dataset_message
 from measurand.client.projection import project
-from measurand.client.results import File, NewDataset, time_of
-from measurand.client.storage import Storage, storage_message, storage_of
+from measurand.client.results import File, NewDataset
+from measurand.client.storage import Storage, storage_message
 from measurand.v1 import catalogs_pb2, common_pb2, datasets_pb2
 from measurand.wire.errors import MeasurandError, NotFound
 
@@ -31,7 +33,7 @@ BATCH_BYTES = 4 << 20
 MOST_NAMES = 1000
 
 
-class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
+class AsyncCatalog(CatalogFacts, AsyncCatalogSaving, AsyncCatalogBuffers, AsyncCatalogObjects):
     """Datasets and buffers that are kept together.
 
     Made by `create_catalog` and `catalog` of a client.
@@ -40,66 +42,6 @@ class AsyncCatalog(AsyncCatalogSaving, AsyncCatalogBuffers):
     def __init__(self, calls: AsyncCalls, message: catalogs_pb2.Catalog) -> None:
         self._calls = calls
         self._message = message
-
-    @property
-    def name(self) -> str:
-        """Its resource name, `catalogs/{catalog}`."""
-        return self._message.name
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-        return names.last_part(self._message.name)
-
-    @property
-    def title(self) -> str:
-        """Free text."""
-        return self._message.title
-
-    @property
-    def description(self) -> str:
-        """Free text."""
-        return self._message.description
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Pairs of words."""
-        return dict(self._message.labels)
-
-    @property
-    def created(self) -> datetime | None:
-        """When it was made."""
-        return time_of(self._message, "create_time")
-
-    @property
-    def updated(self) -> datetime | None:
-        """When it last changed."""
-        return time_of(self._message, "update_time")
-
-    @property
-    def deleted(self) -> datetime | None:
-        """When it was deleted. None: it is not."""
-        return time_of(self._message, "delete_time")
-
-    @property
-    def undelete_window(self) -> timedelta | None:
-        """How long deleted datasets can be brought back. None: 30 days."""
-        return self._message.undelete_window.ToTimedelta() if self._message.HasField("undelete_window") else None
-
-    @property
-    def storage(self) -> Storage | None:
-        """Where new bytes are kept and how often. None: once, where the server keeps them."""
-        return storage_of(self._message.storage_policy) if self._message.HasField("storage_policy") else None
-
-    @property
-    def dataset_count(self) -> int:
-        """Number of datasets when the handle was read; may lag by a minute."""
-        return self._message.usage.dataset_count
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes in files when the handle was read; may lag by a minute."""
-        return self._message.usage.stored_bytes
 
     async def create(
         self,

@@ -10,8 +10,11 @@ from measurand.client import display, methods, names
 from measurand.client._async.buffers import AsyncBuffer
 from measurand.client._async.calls import AsyncCalls
 from measurand.client._async.catalogs import AsyncCatalog
+from measurand.client._async.containers import AsyncContainers
 from measurand.client._async.datasets import AsyncDataset
 from measurand.client._async.operations import AsyncOperations
+from measurand.client._async.registry import AsyncRegistry
+from measurand.client._async.resolving import AsyncRoute
 from measurand.client.address import find_address
 from measurand.client.retries import Deadlines
 from measurand.client.storage import Storage, storage_message
@@ -29,7 +32,8 @@ class AsyncClient:
     url : str, optional
         `host:port`, `grpc://host:port`, `grpcs://host:port` (TLS), `file:///folder` or `memory:`. The last two start
         a private server, or join the one that serves the folder already, and it ends with its last client. Unless
-        given: MEASURAND_URL, then `client.toml` in the folder for settings, then `localhost:50051`.
+        given: MEASURAND_URL, then `client.toml` in the folder for settings, then `localhost:50051`. And
+        `measurand://kind/name` is what is registered under that name at the server that these say.
     token : str, optional
         Says who is calling. Never sent in the open except to this machine.
     tls : bool or str, optional
@@ -55,7 +59,11 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> None:
         address = find_address(url, token=token, tls=tls)
-        self._calls = AsyncCalls(address, Deadlines() if timeout is None else Deadlines(timeout, timeout))
+        deadlines = Deadlines() if timeout is None else Deadlines(timeout, timeout)
+        route = None if address.registry is None else AsyncRoute(address, AsyncCalls(address.registry, deadlines))
+        self._calls = AsyncCalls(address, deadlines, route)
+        self.registry = AsyncRegistry(self._calls)
+        """Who serves what, where, and until when."""
 
     async def create_catalog(
         self,
@@ -169,6 +177,11 @@ class AsyncClient:
     def operations(self) -> AsyncOperations:
         """The long jobs of the server."""
         return AsyncOperations(self._calls)
+
+    @property
+    def containers(self) -> AsyncContainers:
+        """The places that hold blobs."""
+        return AsyncContainers(self._calls)
 
     async def server(self) -> dict[str, Any]:
         """Return what the server says about itself: its release, stores, features and limits."""

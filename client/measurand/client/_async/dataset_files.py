@@ -14,8 +14,8 @@ from measurand.client._async.calls import AsyncCalls
 from measurand.client._async.downloads import download_to, read_on, read_part
 from measurand.client._async.file_readers import AsyncFileReader
 from measurand.client._async.file_writers import AsyncFileWriter
-from measurand.client._async.folder_downloads import download_folder
-from measurand.client._async.folder_uploads import upload_folder
+from measurand.client._async.folder_downloads import Target, download_folder
+from measurand.client._async.folder_uploads import Folder, upload_folder
 from measurand.client._async.listing import list_files
 from measurand.client._async.uploads import SMALL, file_spec, put_small, send_source
 from measurand.client._transport import aio
@@ -107,6 +107,7 @@ class AsyncDatasetFiles:
         folder: str | os.PathLike[str],
         prefix: str = "",
         *,
+        storage: str | Storage | None = None,
         errors: Literal["raise", "report"] = "raise",
         parallel: int = PARALLEL,
         progress: Progress = False,
@@ -126,7 +127,7 @@ class AsyncDatasetFiles:
             "raise": the first error is raised after all other files were sent. "report": it stands in the result.
         parallel : int
             So many large files at a time.
-        progress : bool or callable
+        storage, progress
             As in `upload`.
 
         Raises
@@ -134,10 +135,8 @@ class AsyncDatasetFiles:
         InvalidArgument
             FIELD_INVALID: a link in the folder leads out of it. Nothing was sent.
         """
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        result = await upload_folder(
-            self._calls, self.name, Path(folder), prefix=prefix, bound=parallel, progress=progress
-        )
+        given = Folder(Path(folder), f"{prefix.rstrip('/')}/" if prefix else "", storage)
+        result = await upload_folder(self._calls, self.name, given, bound=parallel, progress=progress)
         if errors == "raise":
             for error in result.failed.values():
                 raise error
@@ -257,14 +256,15 @@ class AsyncDatasetFiles:
         to: str | os.PathLike[str],
         prefix: str = "",
         *,
+        overwrite: bool = False,
         missing: Literal["raise", "report"] = "raise",
         parallel: int = PARALLEL,
         progress: Progress = False,
     ) -> DownloadResult:
         """Write the files of the dataset, or those below a prefix, into a folder, with their times and modes.
 
-        Run again it goes on where it was: what is there already with the same size and time is left alone. A name
-        that would lead out of the folder on any system is not written.
+        Run again it goes on where it was: what is there already with the same size and time is left alone. What
+        would lead out of the folder on any system is not written, nor in the place of files with other bytes.
 
         Parameters
         ----------
@@ -272,22 +272,20 @@ class AsyncDatasetFiles:
             The folder; it is made if need be.
         prefix : str
             A folder of the dataset, such as `raw/`; it is taken off the paths.
+        overwrite : bool
+            Write in the place of files with other bytes, too.
         missing : str
             "raise": an error tells of what could not be written, after all else was. "report": the result does.
-        parallel : int
-            So many large files at a time.
-        progress : bool or callable
-            As in `upload`.
+        parallel, progress
+            As in `upload_dir`.
 
         Raises
         ------
         FailedPrecondition
             STATE_WRONG: some files could not be written; the text says why.
         """
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        result = await download_folder(
-            self._calls, self.name, Path(to), prefix=prefix, bound=parallel, progress=progress
-        )
+        target = Target(Path(to), prefix, overwrite)
+        result = await download_folder(self._calls, self.name, target, bound=parallel, progress=progress)
         if result.failed and missing == "raise":
             first = "; ".join(f"{path}: {reason}" for path, reason in list(result.failed.items())[:5])
             raise FailedPrecondition(

@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from measurand.client import methods, names, retries
+from measurand.client import names
 from measurand.client._async.calls import AsyncCalls
 from measurand.client._async.downloads import WRITE_BEHIND, download_to
 from measurand.client._async.listing import list_files
+from measurand.client._async.read_streams import NAMES_A_STREAM, STREAMED, read_streams
 from measurand.client._transport import aio
-from measurand.client.arrivals import Arrivals
+from measurand.client.arrivals import Arrivals, Landing
 from measurand.client.progress import Meter, Progress
 from measurand.client.results import DownloadResult, File
 from measurand.v1 import common_pb2, files_pb2
-from measurand.wire.errors import MeasurandError, Unavailable
+from measurand.wire.errors import MeasurandError
 
-__all__ = ["download_folder"]
+__all__ = ["Target", "download_folder"]
 
-STREAMED = 8 << 20
-"""Files up to this size come by the one stream; larger ones by themselves, so that they can be resumed."""
-NAMES_A_STREAM = 5000
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where files go.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    prefix : str
+        A folder of the dataset; its files alone are fetched, and it is taken off their paths.
+    overwrite : bool
+        Also in the place of files that are there and have other bytes.
+    """
+
+    folder: Path
+    prefix: str
+    overwrite: bool
 
 
 async def download_folder(
-    calls: AsyncCalls, dataset: str, folder: Path, *, prefix: str, bound: int, progress: Progress
+    calls: AsyncCalls, dataset: str, target: Target, *, bound: int, progress: Progress
 ) -> DownloadResult:
     """Write the files below a prefix into a folder; what is there already with its size and time is left alone."""
+    folder, prefix = target.folder, f"{target.prefix.rstrip('/')}/" if target.prefix else ""
     files = [file async for file in list_files(calls, dataset, prefix=prefix)]
     await aio.in_thread(folder.mkdir, parents=True, exist_ok=True)
-    arrivals = Arrivals(await aio.in_thread(folder.resolve), prefix)
+    arrivals = Arrivals(await aio.in_thread(folder.resolve), prefix, overwrite=target.overwrite)
     left = await aio.in_thread(arrivals.choose, files)
     streamed = [file for file in left if file.size <= STREAMED]
     with Meter(progress, folder.name or str(folder), sum(file.size for file in left)) as meter:
@@ -68,29 +86,26 @@ async def _fetch_large(calls: AsyncCalls, dataset: str, file: File, arrivals: Ar
 async def _fetch_streamed(
     calls: AsyncCalls, dataset: str, files: Sequence[File], arrivals: Arrivals, meter: Meter
 ) -> None:
-    """Read many files by one stream after the other, until each has its result."""
-    transport = await calls.transport()
-    tries = calls.tries()
     left = {names.file_name(dataset, file.path): file for file in files}
-    while left:
-        request = files_pb2.ReadFilesRequest(names=left)
-        try:
-            # One thread writes what the stream brings, while it brings more.
-            async with aio.Behind(WRITE_BEHIND) as disk:
-                landing = arrivals.begin(left, meter)
-                try:
-                    async with aclosing(transport.stream(methods.READ_FILES, request)) as answers:
-                        async for head, data in answers:
-                            tries.progress()
-                            await disk.put(landing.take, head.frames, data)
-                            if head.HasField("summary"):
-                                await disk.put(landing.end)
-                finally:
-                    await disk.drain()
-                    await aio.in_thread(landing.close)
-            if not landing.has_ended:
-                raise Unavailable(f"{dataset}: the stream ended before all files had come", transport="OK")
-        except MeasurandError as error:
-            if not retries.may_reopen(error):
-                raise
-            await calls.pause(tries, error)
+    await read_streams(calls, dataset, left, lambda: _Disk(arrivals.begin(left, meter)))
+
+
+class _Disk:
+    """One thread writes what the stream brings, while it brings more."""
+
+    def __init__(self, landing: Landing) -> None:
+        self._landing = landing
+        self._behind = aio.Behind(WRITE_BEHIND)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        async with self._behind:
+            try:
+                await self._behind.drain()
+            finally:
+                await aio.in_thread(self._landing.close)
+
+    async def take(self, frames: Sequence[files_pb2.FileFrame], data: memoryview) -> None:
+        await self._behind.put(self._landing.take, frames, data)

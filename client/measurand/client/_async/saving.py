@@ -21,7 +21,7 @@ __all__ = ["AsyncCatalogSaving", "save"]
 
 JSON = common_pb2.DOCUMENT_FORM_JSON
 PARALLEL = 4
-FIELDS = ("title", "metadata", "kind", "tags", "parents", "started", "ended")
+FIELDS = ("title", "metadata", "kind", "tags", "parents", "started", "ended", "storage")
 
 Part = tuple[Callable[[str], Awaitable[None]], str]
 """What stores something, and its name."""

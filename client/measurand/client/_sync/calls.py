@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from measurand.client import methods, names, retries
 from measurand.client._transport import threads
@@ -16,13 +16,29 @@ from measurand.client.private import Notice, Private
 from measurand.v1 import server_pb2
 from measurand.wire.errors import FailedPrecondition, MeasurandError, Timeout, Unavailable
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "Route"]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 START_SECONDS = 30.0
 """How long a private server may take to start."""
+
+
+class Route(Protocol):
+    """The way to a server that may move."""
+
+    def find(self) -> Address:
+        """Return where it is."""
+        ...
+
+    def find_anew(self, failed: Address) -> tuple[Address, bool]:
+        """Return where to go after a connection failed, and whether that is a place that was not known before."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what finds it."""
+        ...
 
 
 class Calls:
@@ -34,10 +50,13 @@ class Calls:
         Where it is; a private one is started or joined with the first call.
     deadlines : Deadlines
         How long calls may take.
+    route : Route, optional
+        The way to a server that is found in a registry.
     """
 
-    def __init__(self, address: Address, deadlines: retries.Deadlines) -> None:
+    def __init__(self, address: Address, deadlines: retries.Deadlines, route: Route | None = None) -> None:
         self.address = address
+        self._route = route
         self.deadlines = deadlines
         self.ulids = names.Ulids()
         self.backgrounds = Backgrounds()
@@ -93,6 +112,12 @@ class Calls:
     def pause(self, tries: retries.Tries, error: MeasurandError) -> None:
         """Wait before the next try, or raise the error where there is none."""
         transport = self.transport()
+        if self._route is not None and not retries.is_from_server(error):
+            place, is_new = self._route.find_anew(transport.address)
+            if place.target != transport.address.target:
+                transport.move(place)
+            if is_new:
+                return
         seconds = tries.next_pause(error, has_answered=transport.has_answered)
         if seconds is None:
             raise error
@@ -110,7 +135,7 @@ class Calls:
             if self._is_closed:
                 raise FailedPrecondition(f"this client of {self.address} is closed; make a new one", state="closed")
             if self._transport is None:
-                self._transport = self._join() if self.address.private else threads.Transport(self.address)
+                self._transport = self._open()
             return self._transport
 
     @property
@@ -128,6 +153,13 @@ class Calls:
                 transport.close()
             if self._private is not None:
                 threads.in_thread(self._private.close)
+            if self._route is not None:
+                self._route.close()
+
+    def _open(self) -> threads.Transport:
+        if self._route is not None:
+            return threads.Transport(self._route.find())
+        return self._join() if self.address.private else threads.Transport(self.address)
 
     def _join(self) -> threads.Transport:
         """Join the server of a folder, and start it where there is none."""

@@ -11,8 +11,11 @@ from measurand.client import display, methods, names
 from measurand.client._sync.buffers import Buffer
 from measurand.client._sync.calls import Calls
 from measurand.client._sync.catalogs import Catalog
+from measurand.client._sync.containers import Containers
 from measurand.client._sync.datasets import Dataset
 from measurand.client._sync.operations import Operations
+from measurand.client._sync.registry import Registry
+from measurand.client._sync.resolving import Route
 from measurand.client.address import find_address
 from measurand.client.retries import Deadlines
 from measurand.client.storage import Storage, storage_message
@@ -30,7 +33,8 @@ class Client:
     url : str, optional
         `host:port`, `grpc://host:port`, `grpcs://host:port` (TLS), `file:///folder` or `memory:`. The last two start
         a private server, or join the one that serves the folder already, and it ends with its last client. Unless
-        given: MEASURAND_URL, then `client.toml` in the folder for settings, then `localhost:50051`.
+        given: MEASURAND_URL, then `client.toml` in the folder for settings, then `localhost:50051`. And
+        `measurand://kind/name` is what is registered under that name at the server that these say.
     token : str, optional
         Says who is calling. Never sent in the open except to this machine.
     tls : bool or str, optional
@@ -56,7 +60,11 @@ class Client:
         timeout: float | None = None,
     ) -> None:
         address = find_address(url, token=token, tls=tls)
-        self._calls = Calls(address, Deadlines() if timeout is None else Deadlines(timeout, timeout))
+        deadlines = Deadlines() if timeout is None else Deadlines(timeout, timeout)
+        route = None if address.registry is None else Route(address, Calls(address.registry, deadlines))
+        self._calls = Calls(address, deadlines, route)
+        self.registry = Registry(self._calls)
+        """Who serves what, where, and until when."""
 
     def create_catalog(
         self,
@@ -170,6 +178,11 @@ class Client:
     def operations(self) -> Operations:
         """The long jobs of the server."""
         return Operations(self._calls)
+
+    @property
+    def containers(self) -> Containers:
+        """The places that hold blobs."""
+        return Containers(self._calls)
 
     def server(self) -> dict[str, Any]:
         """Return what the server says about itself: its release, stores, features and limits."""

@@ -15,8 +15,8 @@ from measurand.client._sync.calls import Calls
 from measurand.client._sync.downloads import download_to, read_on, read_part
 from measurand.client._sync.file_readers import FileReader
 from measurand.client._sync.file_writers import FileWriter
-from measurand.client._sync.folder_downloads import download_folder
-from measurand.client._sync.folder_uploads import upload_folder
+from measurand.client._sync.folder_downloads import Target, download_folder
+from measurand.client._sync.folder_uploads import Folder, upload_folder
 from measurand.client._sync.listing import list_files
 from measurand.client._sync.uploads import SMALL, file_spec, put_small, send_source
 from measurand.client._transport import threads
@@ -108,6 +108,7 @@ class DatasetFiles:
         folder: str | os.PathLike[str],
         prefix: str = "",
         *,
+        storage: str | Storage | None = None,
         errors: Literal["raise", "report"] = "raise",
         parallel: int = PARALLEL,
         progress: Progress = False,
@@ -127,7 +128,7 @@ class DatasetFiles:
             "raise": the first error is raised after all other files were sent. "report": it stands in the result.
         parallel : int
             So many large files at a time.
-        progress : bool or callable
+        storage, progress
             As in `upload`.
 
         Raises
@@ -135,8 +136,8 @@ class DatasetFiles:
         InvalidArgument
             FIELD_INVALID: a link in the folder leads out of it. Nothing was sent.
         """
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        result = upload_folder(self._calls, self.name, Path(folder), prefix=prefix, bound=parallel, progress=progress)
+        given = Folder(Path(folder), f"{prefix.rstrip('/')}/" if prefix else "", storage)
+        result = upload_folder(self._calls, self.name, given, bound=parallel, progress=progress)
         if errors == "raise":
             for error in result.failed.values():
                 raise error
@@ -254,14 +255,15 @@ class DatasetFiles:
         to: str | os.PathLike[str],
         prefix: str = "",
         *,
+        overwrite: bool = False,
         missing: Literal["raise", "report"] = "raise",
         parallel: int = PARALLEL,
         progress: Progress = False,
     ) -> DownloadResult:
         """Write the files of the dataset, or those below a prefix, into a folder, with their times and modes.
 
-        Run again it goes on where it was: what is there already with the same size and time is left alone. A name
-        that would lead out of the folder on any system is not written.
+        Run again it goes on where it was: what is there already with the same size and time is left alone. What
+        would lead out of the folder on any system is not written, nor in the place of files with other bytes.
 
         Parameters
         ----------
@@ -269,20 +271,20 @@ class DatasetFiles:
             The folder; it is made if need be.
         prefix : str
             A folder of the dataset, such as `raw/`; it is taken off the paths.
+        overwrite : bool
+            Write in the place of files with other bytes, too.
         missing : str
             "raise": an error tells of what could not be written, after all else was. "report": the result does.
-        parallel : int
-            So many large files at a time.
-        progress : bool or callable
-            As in `upload`.
+        parallel, progress
+            As in `upload_dir`.
 
         Raises
         ------
         FailedPrecondition
             STATE_WRONG: some files could not be written; the text says why.
         """
-        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        result = download_folder(self._calls, self.name, Path(to), prefix=prefix, bound=parallel, progress=progress)
+        target = Target(Path(to), prefix, overwrite)
+        result = download_folder(self._calls, self.name, target, bound=parallel, progress=progress)
         if result.failed and missing == "raise":
             first = "; ".join(f"{path}: {reason}" for path, reason in list(result.failed.items())[:5])
             raise FailedPrecondition(

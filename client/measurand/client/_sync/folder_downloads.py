@@ -4,34 +4,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from measurand.client import methods, names, retries
+from measurand.client import names
 from measurand.client._sync.calls import Calls
 from measurand.client._sync.downloads import WRITE_BEHIND, download_to
 from measurand.client._sync.listing import list_files
+from measurand.client._sync.read_streams import NAMES_A_STREAM, STREAMED, read_streams
 from measurand.client._transport import threads
-from measurand.client.arrivals import Arrivals
+from measurand.client.arrivals import Arrivals, Landing
 from measurand.client.progress import Meter, Progress
 from measurand.client.results import DownloadResult, File
 from measurand.v1 import common_pb2, files_pb2
-from measurand.wire.errors import MeasurandError, Unavailable
+from measurand.wire.errors import MeasurandError
 
-__all__ = ["download_folder"]
-
-STREAMED = 8 << 20
-"""Files up to this size come by the one stream; larger ones by themselves, so that they can be resumed."""
-NAMES_A_STREAM = 5000
+__all__ = ["Target", "download_folder"]
 
 
-def download_folder(
-    calls: Calls, dataset: str, folder: Path, *, prefix: str, bound: int, progress: Progress
-) -> DownloadResult:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where files go.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    prefix : str
+        A folder of the dataset; its files alone are fetched, and it is taken off their paths.
+    overwrite : bool
+        Also in the place of files that are there and have other bytes.
+    """
+
+    folder: Path
+    prefix: str
+    overwrite: bool
+
+
+def download_folder(calls: Calls, dataset: str, target: Target, *, bound: int, progress: Progress) -> DownloadResult:
     """Write the files below a prefix into a folder; what is there already with its size and time is left alone."""
+    folder, prefix = target.folder, f"{target.prefix.rstrip('/')}/" if target.prefix else ""
     files = [file for file in list_files(calls, dataset, prefix=prefix)]
     threads.in_thread(folder.mkdir, parents=True, exist_ok=True)
-    arrivals = Arrivals(threads.in_thread(folder.resolve), prefix)
+    arrivals = Arrivals(threads.in_thread(folder.resolve), prefix, overwrite=target.overwrite)
     left = threads.in_thread(arrivals.choose, files)
     streamed = [file for file in left if file.size <= STREAMED]
     with Meter(progress, folder.name or str(folder), sum(file.size for file in left)) as meter:
@@ -67,29 +83,26 @@ def _fetch_large(calls: Calls, dataset: str, file: File, arrivals: Arrivals, met
 
 
 def _fetch_streamed(calls: Calls, dataset: str, files: Sequence[File], arrivals: Arrivals, meter: Meter) -> None:
-    """Read many files by one stream after the other, until each has its result."""
-    transport = calls.transport()
-    tries = calls.tries()
     left = {names.file_name(dataset, file.path): file for file in files}
-    while left:
-        request = files_pb2.ReadFilesRequest(names=left)
-        try:
-            # One thread writes what the stream brings, while it brings more.
-            with threads.Behind(WRITE_BEHIND) as disk:
-                landing = arrivals.begin(left, meter)
-                try:
-                    with closing(transport.stream(methods.READ_FILES, request)) as answers:
-                        for head, data in answers:
-                            tries.progress()
-                            disk.put(landing.take, head.frames, data)
-                            if head.HasField("summary"):
-                                disk.put(landing.end)
-                finally:
-                    disk.drain()
-                    threads.in_thread(landing.close)
-            if not landing.has_ended:
-                raise Unavailable(f"{dataset}: the stream ended before all files had come", transport="OK")
-        except MeasurandError as error:
-            if not retries.may_reopen(error):
-                raise
-            calls.pause(tries, error)
+    read_streams(calls, dataset, left, lambda: _Disk(arrivals.begin(left, meter)))
+
+
+class _Disk:
+    """One thread writes what the stream brings, while it brings more."""
+
+    def __init__(self, landing: Landing) -> None:
+        self._landing = landing
+        self._behind = threads.Behind(WRITE_BEHIND)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._behind:
+            try:
+                self._behind.drain()
+            finally:
+                threads.in_thread(self._landing.close)
+
+    def take(self, frames: Sequence[files_pb2.FileFrame], data: memoryview) -> None:
+        self._behind.put(self._landing.take, frames, data)

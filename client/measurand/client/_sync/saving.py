@@ -22,7 +22,7 @@ __all__ = ["CatalogSaving", "save"]
 
 JSON = common_pb2.DOCUMENT_FORM_JSON
 PARALLEL = 4
-FIELDS = ("title", "metadata", "kind", "tags", "parents", "started", "ended")
+FIELDS = ("title", "metadata", "kind", "tags", "parents", "started", "ended", "storage")
 
 Part = tuple[Callable[[str], None], str]
 """What stores something, and its name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -50,18 +50,14 @@ class Transport:
         self.address = address
         self.has_answered = False
         self._metadata = channels.call_metadata(address)
-        secret = channels.credentials(address)
-        self._channel = (
-            grpc.aio.secure_channel(address.target, secret, options=channels.OPTIONS)
-            if secret is not None
-            else grpc.aio.insecure_channel(address.target, options=channels.OPTIONS)
-        )
-        self._calls: dict[str, Any] = {}
+        self._channel = _channel_to(address)
+        self._left: list[grpc.aio.Channel] = []
+        self._calls: dict[tuple[grpc.aio.Channel, str], Any] = {}
         self._held: list[asyncio.Task[None]] = []
 
     async def unary(self, method: Method[Request, Response], request: Request, *, seconds: float) -> Response:
         """Make one try of a call; every failure is a MeasurandError."""
-        call = self._callable(method, self._channel.unary_unary)(request, timeout=seconds, metadata=self._metadata)
+        call = self._callable(method, "unary_unary")(request, timeout=seconds, metadata=self._metadata)
         try:
             response: Response = await call
         except grpc.aio.AioRpcError as failure:
@@ -73,7 +69,7 @@ class Transport:
 
     async def stream(self, method: Method[Request, Response], request: Request) -> AsyncGenerator[Response, None]:
         """Yield the answers of a call; a silent minute counts as a lost connection."""
-        call = self._callable(method, self._channel.unary_stream)(request, metadata=self._metadata)
+        call = self._callable(method, "unary_stream")(request, metadata=self._metadata)
         try:
             while (response := await self._read(call)) is not None:
                 yield response
@@ -87,12 +83,12 @@ class Transport:
 
         Not more than `most_answers` are read before they are taken. Of a method that takes one request send that one.
         """
-        call = self._callable(method, self._channel.stream_stream)(metadata=self._metadata)
+        call = self._callable(method, "stream_stream")(metadata=self._metadata)
         return Duplex(self, call, bell, most_answers)
 
     async def hold(self, method: Method[Request, Response], request: Request) -> None:
         """Open a call for as long as the transport lives; returns after its first answer."""
-        call = self._callable(method, self._channel.unary_stream)(request, metadata=self._metadata)
+        call = self._callable(method, "unary_stream")(request, metadata=self._metadata)
         if await self._read(call) is None:
             raise Unavailable(f"{self.address.target} did not stay; connect again", address=self.address.target)
 
@@ -105,19 +101,27 @@ class Transport:
 
         self._held.append(asyncio.create_task(drain()))
 
+    async def move(self, address: Address) -> None:
+        """Make calls there from now on. What goes on at the old place ends there, as it would have without this."""
+        channels.check_token(address)
+        self._left.append(self._channel)
+        self._channel, self._metadata, self.address = _channel_to(address), channels.call_metadata(address), address
+
     async def close(self) -> None:
         """Close the channel and end what is held."""
         for task in self._held:
             task.cancel()
         await asyncio.gather(*self._held, return_exceptions=True)
-        await self._channel.close()
+        for channel in (*self._left, self._channel):
+            await channel.close()
 
-    def _callable(self, method: Method[Any, Any], make: Callable[..., Any]) -> Any:
-        known = self._calls.get(method.path)
+    def _callable(self, method: Method[Any, Any], form: str) -> Any:
+        channel = self._channel
+        known = self._calls.get((channel, method.path))
         if known is None:
-            known = self._calls[method.path] = make(
-                method.path, channels.serializer(method), channels.deserializer(method)
-            )
+            make = getattr(channel, form)
+            known = make(method.path, channels.serializer(method), channels.deserializer(method))
+            self._calls[channel, method.path] = known
         return known
 
     async def _read(self, call: Any, *, patience: float | None = SILENCE) -> Any:
@@ -151,6 +155,13 @@ class Transport:
         error = error_of(code, text, trailing, address=self.address.target)
         self.has_answered |= "transport" not in error.details
         return error
+
+
+def _channel_to(address: Address) -> grpc.aio.Channel:
+    secret = channels.credentials(address)
+    if secret is None:
+        return grpc.aio.insecure_channel(address.target, options=channels.OPTIONS)
+    return grpc.aio.secure_channel(address.target, secret, options=channels.OPTIONS)
 
 
 class Duplex(Generic[Request, Response]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-__all__ = ["ArrayItems", "DatasetItems", "kept"]
+__all__ = ["ArrayItems", "DatasetItems", "ObjectItems", "kept"]
 
 
 def kept(make: Any) -> Any:
@@ -39,3 +39,10 @@ class ArrayItems:
 
     def __iter__(self) -> NoReturn:
         raise TypeError("use `async for row in array`")
+
+
+class ObjectItems:
+    """Objects as a dict of bytes."""
+
+    def __contains__(self, key: object) -> NoReturn:
+        raise TypeError(f"`in` cannot be awaited; use `await objects.exists({key!r})`")

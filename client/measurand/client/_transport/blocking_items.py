@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ArrayItems", "DatasetItems", "kept"]
+__all__ = ["ArrayItems", "DatasetItems", "ObjectItems", "kept"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +22,10 @@ def kept(make: F) -> F:
 class _Arrays(Protocol):
     def write_array(self, name: str, value: Any) -> Any: ...
     def has_array(self, name: str) -> bool: ...
+
+
+class _Objects(Protocol):
+    def exists(self, key: str) -> bool: ...
 
 
 class _Elements(Protocol):
@@ -50,3 +54,10 @@ class ArrayItems:
             raise ValueError("the elements lie in the store: they cannot be had without a copy")
         elements: np.ndarray[Any, Any] = self.read()
         return elements if dtype is None else elements.astype(dtype, copy=False)
+
+
+class ObjectItems:
+    """Objects as a dict of bytes."""
+
+    def __contains__(self: _Objects, key: object) -> bool:
+        return isinstance(key, str) and self.exists(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
@@ -70,18 +70,14 @@ class Transport:
         self.address = address
         self.has_answered = False
         self._metadata = channels.call_metadata(address)
-        secret = channels.credentials(address)
-        self._channel = (
-            grpc.secure_channel(address.target, secret, options=channels.OPTIONS)
-            if secret is not None
-            else grpc.insecure_channel(address.target, options=channels.OPTIONS)
-        )
-        self._calls: dict[str, Any] = {}
+        self._channel = _channel_to(address)
+        self._left: list[grpc.Channel] = []
+        self._calls: dict[tuple[grpc.Channel, str], Any] = {}
         self._held: list[tuple[Any, threading.Thread]] = []
 
     def unary(self, method: Method[Request, Response], request: Request, *, seconds: float) -> Response:
         """Make one try of a call; every failure is a MeasurandError."""
-        call = self._callable(method, self._channel.unary_unary)
+        call = self._callable(method, "unary_unary")
         try:
             response: Response = call(request, timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as failure:
@@ -93,7 +89,7 @@ class Transport:
 
     def stream(self, method: Method[Request, Response], request: Request) -> Generator[Response, None, None]:
         """Yield the answers of a call; a silent minute counts as a lost connection."""
-        call = self._callable(method, self._channel.unary_stream)(request, metadata=self._metadata)
+        call = self._callable(method, "unary_stream")(request, metadata=self._metadata)
         watch = Watch(call)
         try:
             while (response := self._read(call, watch)) is not None:
@@ -110,12 +106,12 @@ class Transport:
         Not more than `most_answers` are read before they are taken. Of a method that takes one request send that one.
         """
         outbox: Outbox[Request] = Outbox()
-        call = self._callable(method, self._channel.stream_stream)(outbox, metadata=self._metadata)
+        call = self._callable(method, "stream_stream")(outbox, metadata=self._metadata)
         return Duplex(self, call, outbox, bell, most_answers)
 
     def hold(self, method: Method[Request, Response], request: Request) -> None:
         """Open a call for as long as the transport lives; returns after its first answer."""
-        call = self._callable(method, self._channel.unary_stream)(request, metadata=self._metadata)
+        call = self._callable(method, "unary_stream")(request, metadata=self._metadata)
         if self._read(call) is None:
             raise Unavailable(f"{self.address.target} did not stay; connect again", address=self.address.target)
 
@@ -130,19 +126,27 @@ class Transport:
         thread.start()
         self._held.append((call, thread))
 
+    def move(self, address: Address) -> None:
+        """Make calls there from now on. What goes on at the old place ends there, as it would have without this."""
+        channels.check_token(address)
+        self._left.append(self._channel)
+        self._channel, self._metadata, self.address = _channel_to(address), channels.call_metadata(address), address
+
     def close(self) -> None:
         """Close the channel and end what is held."""
         for call, thread in self._held:
             call.cancel()
             thread.join()
-        self._channel.close()
+        for channel in (*self._left, self._channel):
+            channel.close()
 
-    def _callable(self, method: Method[Any, Any], make: Callable[..., Any]) -> Any:
-        known = self._calls.get(method.path)
+    def _callable(self, method: Method[Any, Any], form: str) -> Any:
+        channel = self._channel
+        known = self._calls.get((channel, method.path))
         if known is None:
-            known = self._calls[method.path] = make(
-                method.path, channels.serializer(method), channels.deserializer(method)
-            )
+            make = getattr(channel, form)
+            known = make(method.path, channels.serializer(method), channels.deserializer(method))
+            self._calls[channel, method.path] = known
         return known
 
     def _read(self, call: Any, watch: Watch | None = None) -> Any:
@@ -165,6 +169,13 @@ class Transport:
         error = error_of(failure.code(), failure.details(), failure.trailing_metadata(), address=self.address.target)
         self.has_answered |= "transport" not in error.details
         return error
+
+
+def _channel_to(address: Address) -> grpc.Channel:
+    secret = channels.credentials(address)
+    if secret is None:
+        return grpc.insecure_channel(address.target, options=channels.OPTIONS)
+    return grpc.secure_channel(address.target, secret, options=channels.OPTIONS)
 
 
 class Duplex(Generic[Request, Response]):

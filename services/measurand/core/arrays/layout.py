@@ -7,7 +7,7 @@ one is made anew, in the place of what is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,15 +88,24 @@ class Layout:
         Where. None: in this store nobody could read past the service.
     seconds : float
         How long one call of `publish` may go on.
+    are_elsewhere : callable, optional
+        Tells whether one of these blobs is not in the store beside which layouts are. Nobody could read it there.
     """
 
     def __init__(
-        self, documents: DocumentStore, means: Means, place: PlainPlace | None, *, seconds: float = SECONDS
+        self,
+        documents: DocumentStore,
+        means: Means,
+        place: PlainPlace | None,
+        *,
+        seconds: float = SECONDS,
+        are_elsewhere: Callable[[Collection[str]], Awaitable[bool]] | None = None,
     ) -> None:
         self._documents = documents
         self._means = means
         self._place = place
         self._seconds = seconds
+        self._are_elsewhere = are_elsewhere
         self._running: dict[DatasetName, asyncio.Task[str]] = {}
 
     async def lay_out(self, name: DatasetName) -> str:
@@ -107,7 +116,8 @@ class Layout:
         Returns
         -------
         str
-            The URL of a Zarr group, or of a reference file. Empty: the store can do neither, or there are no arrays.
+            The URL of a Zarr group, or of a reference file. Empty: the store can do neither, there are no arrays, or
+            some of their bytes are not in it.
         """
         if self._place is None:
             return ""
@@ -129,7 +139,7 @@ class Layout:
         FailedPrecondition
             STATE_WRONG: it is not sealed.
         FeatureDisabled
-            FEATURE_DISABLED: the store cannot.
+            FEATURE_DISABLED: the store cannot, or some of the bytes are not in it.
         """
         dataset = require_shown(await self._documents.fetch(DATASETS, str(name)), name, self._means.now())
         if (state := dataset_of(dataset).state) != "sealed":
@@ -140,8 +150,12 @@ class Layout:
             )
         await self.lay_out(name)
         laid = await self._fetch(name)
-        if laid is None:  # it has no arrays, or has gone meanwhile
-            return Progress(True, 0, 0)
+        if laid is None:
+            if await self._is_elsewhere(name):
+                raise FeatureDisabled(
+                    f"{name} lies in containers, where nothing can be read past the server; read the arrays through it"
+                )
+            return Progress(True, 0, 0)  # it has no arrays, or has gone meanwhile
         objects = self._place.objects
         if objects is not None and laid.cursor is not None:
             laid = await self._publish(name, dataset, laid, objects)
@@ -176,7 +190,7 @@ class Layout:
         old = await self._fetch(name)
         if old is not None and old.created == _created(dataset) and await place.is_laid_out(_path(name)):
             return old.url
-        if not await self._documents.count(ARRAYS, scopes=[str(name)], most=1):
+        if not await self._documents.count(ARRAYS, scopes=[str(name)], most=1) or await self._is_elsewhere(name):
             return ""
         counts: list[int] = []
         if place.objects is not None:
@@ -197,6 +211,16 @@ class Layout:
             await self._documents.remove(LAYOUTS, str(name))
             return ""
         return url
+
+    async def _is_elsewhere(self, name: DatasetName) -> bool:
+        """Tell whether there are chunks that are not in the store."""
+        if self._are_elsewhere is None:
+            return False
+        async with closing(chunks_of(self._documents, name, at_once=AT_ONCE)) as parts:
+            async for chunks, _ in parts:
+                if await self._are_elsewhere({chunk.blob for chunk in chunks}):
+                    return True
+        return False
 
     async def _is_present(self, name: DatasetName, created: int) -> bool:
         """Tell whether there is still the dataset that was made then."""

@@ -12,11 +12,13 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
+from measurand.core.buffers.answering import answer_all, end, fail, settle
 from measurand.core.buffers.courtesy import Courtesies, Courtesy
 from measurand.core.buffers.deciding import decide
 from measurand.core.buffers.documents import blob_key
 from measurand.core.buffers.heads import Head, Segment
 from measurand.core.buffers.lanes import Group, Item, Lane, Piece, Try, first_group, is_same, with_segments
+from measurand.core.buffers.leading import Leading
 from measurand.core.buffers.live import Board
 from measurand.core.buffers.queues import Queues
 from measurand.core.buffers.records import make_table
@@ -30,7 +32,7 @@ from measurand.core.policies import Policies
 from measurand.core.ports import BlobStore, Buffer, DocumentStore
 from measurand.core.principal import Principal
 from measurand.core.ulid import make_ulid
-from measurand.wire.errors import Contention, MeasurandError, Unavailable
+from measurand.wire.errors import Contention, Unavailable
 
 __all__ = ["Commits"]
 
@@ -47,13 +49,26 @@ FAILURES = 3
 class Commits:
     """Stores records. What it has answered is durable and seen by every later read.
 
+    Parameters
+    ----------
+    leading : Leading, optional
+        Which server commits for all that compete. None: each for itself.
+
     Attributes
     ----------
     queues : Queues
         Of what was submitted to this process and is not answered yet.
     """
 
-    def __init__(self, documents: DocumentStore, blobs: BlobStore, board: Board, means: Means, limits: Limits) -> None:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        blobs: BlobStore,
+        board: Board,
+        means: Means,
+        limits: Limits,
+        leading: Leading | None = None,
+    ) -> None:
         self._documents = documents
         self._blobs = blobs
         self._board = board
@@ -65,6 +80,7 @@ class Commits:
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidying = Tidying(self._remembering, means)
         self._courtesies = Courtesies(documents, means)
+        self._leading = leading or Leading()
         self.queues = Queues()
 
     def submit(self, head: Head, submission: Submission) -> asyncio.Future[Stored]:
@@ -109,6 +125,8 @@ class Commits:
         lane = self._lanes.get(head.uid)
         if lane is None:
             lane = self._lanes[head.uid] = Lane(head)
+            if self._leading.has_ceased(head.name):
+                self._board.forget(head.name)
             _ = self._spawn(self._drain(lane), f"records of {head.name}")
         lane.waiting.append(item)
         lane.news.set()
@@ -142,7 +160,7 @@ class Commits:
             await self._tidying.wait_for(tip)
             await self._decide([group], tip)
         except Exception as error:
-            self._fail(group.items, error)
+            fail(self.queues, group.items, error)
             return
         group.putting = self._spawn(self._put(group), "segment")
         group.putting.add_done_callback(lambda _: lane.news.set())
@@ -158,10 +176,11 @@ class Commits:
         for group in groups:
             for item in group.items:
                 if item.submission.stream is not None and item.submission.stream.error is not None:
-                    self._fail([item], item.submission.stream.error)
-            self._settle([item for item in group.items if item.answer.done()])
+                    fail(self.queues, [item], item.submission.stream.error)
+            settle(self.queues, [item for item in group.items if item.answer.done()])
             group.items = [item for item in group.items if not item.answer.done()]
-        head = self._tidying.left_out(base)
+        is_shared = self._courtesies.of(base).is_shared
+        head = self._leading.named(self._tidying.left_out(base), is_shared=is_shared)
         ids, requests, writers = sought(head, [item.submission for group in groups for item in group.items])
         known = _UNKNOWN
         if ids or requests or writers:
@@ -231,7 +250,7 @@ class Commits:
             except Exception as error:
                 self._board.forget(lane.head.name)
                 for group in self._ready(lane):
-                    self._end(lane, group, error)
+                    end(self.queues, lane, group, error)
             lane.is_contended = False
             lane.news.set()
         lane.naming = None
@@ -245,7 +264,7 @@ class Commits:
                 break
             error = group.putting.exception()
             if isinstance(error, Exception):
-                self._end(lane, group, error)
+                end(self.queues, lane, group, error)
             else:
                 ready.append(group)
         return ready
@@ -290,6 +309,7 @@ class Commits:
             standing = await self._read(lane)
             if before is not None and before.revision < standing.revision:
                 courtesy.notice()
+        courtesy.leads = self._leading.leads(standing.head)
         groups = [group for group in groups if not self._has_come_about(lane, group, standing.head)]
         base = standing.head
         for place, group in enumerate(groups):
@@ -303,7 +323,7 @@ class Commits:
             # Nothing is to be written, and so nothing has proved the answers, unless the head was read for them.
             if not is_fresh:
                 return await self._try(lane, groups, courtesy, is_first=False)
-            self._answer_all(lane, groups)
+            answer_all(self.queues, lane, groups)
             return True
         for group in groups:
             assert group.decision is not None
@@ -316,7 +336,7 @@ class Commits:
         for piece in (piece for group in groups for piece in group.pieces):
             self._board.publish(new.head, piece.segment, piece.whole, revision=new.revision)
         self._board.publish(new.head, revision=new.revision)
-        self._answer_all(lane, groups)
+        answer_all(self.queues, lane, groups)
         self._tidying.begin(new.head)
         return True
 
@@ -336,7 +356,7 @@ class Commits:
             for one in group.tries:
                 if one.segments and one.segments <= there:
                     group.items, group.decision = list(one.items), one.decision
-                    self._answer_all(lane, [group])
+                    answer_all(self.queues, lane, [group])
                     return True
         return False
 
@@ -353,39 +373,6 @@ class Commits:
         assert group.decision is not None and group.after is not None
         if group.pieces:
             group.after = with_segments(group.decision.head, group.pieces)
-
-    # ------------------------------------------------------------------------------------------------------ the answers
-
-    def _answer_all(self, lane: Lane, groups: Sequence[Group]) -> None:
-        for group in groups:
-            assert group.decision is not None
-            for item, answer in zip(group.items, group.decision.answers, strict=True):
-                if isinstance(answer, MeasurandError):
-                    self._fail([item], answer)
-                elif not item.answer.done():
-                    item.answer.set_result(answer)
-            self._end(lane, group, None)
-
-    def _end(self, lane: Lane, group: Group, error: Exception | None) -> None:
-        if error is not None:
-            self._fail(group.items, error)
-        self._settle(group.items)  # the others
-        lane.groups.remove(group)
-
-    def _fail(self, items: Sequence[Item], error: Exception) -> None:
-        for item in items:
-            stream = item.submission.stream
-            if stream is not None and stream.error is None:
-                stream.error = error
-            if not item.answer.done():  # a caller that has gone has cancelled it
-                item.answer.set_exception(error)
-        self._settle(items)
-
-    def _settle(self, items: Sequence[Item]) -> None:
-        """Count items as answered, once each."""
-        for item in items:
-            self.queues.take(item.uid, item.size)
-            item.size = 0
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -12,7 +12,8 @@ from measurand.core.buffers.delivering import Ask, Claim, Settled, Settlement, c
 from measurand.core.buffers.group_documents import Group
 from measurand.core.buffers.heads import Head, State
 from measurand.core.buffers.live import Board
-from measurand.core.buffers.reading import Records, StoredRecord
+from measurand.core.buffers.pages import StoredRecord
+from measurand.core.buffers.reading import Records
 from measurand.core.buffers.sharing import Scene, Sharing
 from measurand.core.limits import Limits
 from measurand.core.means import Means

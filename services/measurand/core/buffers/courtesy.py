@@ -26,8 +26,10 @@ REMEMBERED = 10.0
 """Seconds for which others are reckoned with after they were noticed."""
 BUSY = 1.0
 """Seconds since it last wrote the head for which a server is busy."""
-LOOKED = 1.0
-"""Seconds between two looks of a busy server whether there is anybody else."""
+LOOKED, LOOKED_LEADING = 1.0, 0.1
+"""Seconds between two looks of a busy server whether there is anybody else; of one that leads others that are there."""
+STRAYED, STRAYED_TURNS = 0.25, 10.0
+"""Seconds, or turns, for which a server that leads reckons with the others: they hand their single appends to it."""
 PATIENCE = 1.0
 """Seconds for which others are let pass: who has asked may have died."""
 GAP = 2.0
@@ -39,7 +41,13 @@ MOST_KNOWN = 256
 
 
 class Courtesy:
-    """What a server knows of the others that write one head."""
+    """What a server knows of the others that write one head.
+
+    Attributes
+    ----------
+    leads : bool
+        The others hand their single appends to this server; see `leading`. What they write themselves is the rest.
+    """
 
     def __init__(self, documents: DocumentStore, means: Means, head: Head) -> None:
         self._documents = documents
@@ -47,12 +55,13 @@ class Courtesy:
         self._asking = Document(head.uid, str(head.name), {"token": means.random_bytes(8).hex()})
         self._has_asked = False
         self._noticed = self._looked = self._won = -REMEMBERED
+        self.leads = False
         self._turn = SHORTEST
 
     @property
     def is_shared(self) -> bool:
         """Others have written the head lately."""
-        return _now() - self._noticed < REMEMBERED
+        return _now() - self._noticed < (max(STRAYED, STRAYED_TURNS * self._turn) if self.leads else REMEMBERED)
 
     def notice(self) -> None:
         """Note that another server has written the head, or wants to."""
@@ -68,7 +77,7 @@ class Courtesy:
     async def wait(self) -> None:
         """Leave the head to others for a while, if there are any and this server wrote it last a short time ago."""
         is_busy = _now() - self._won < BUSY
-        if self.is_shared or (is_busy and _now() - self._looked > LOOKED):
+        if self.is_shared or (is_busy and _now() - self._looked > self._look_seconds):
             await self._let_pass()
         if self.is_shared:
             left = self._won + GAP * self._turn * self._chance() - _now()
@@ -101,6 +110,10 @@ class Courtesy:
                     await self._documents.remove(TURNS, asking.key, expected_revision=asking.revision)
                     return
                 await asyncio.sleep(self._turn * self._chance())
+
+    @property
+    def _look_seconds(self) -> float:
+        return LOOKED_LEADING if self.leads and _now() - self._noticed < REMEMBERED else LOOKED
 
     def _chance(self) -> float:
         """Return something from 0.5 to 1.5: those who wait must not all come back at once."""

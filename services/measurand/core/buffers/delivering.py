@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from measurand.core.buffers.group_documents import GivenUp, Group, Held
 from measurand.core.buffers.heads import Head
-from measurand.core.buffers.reading import trimmed
+from measurand.core.buffers.pages import trimmed
 from measurand.core.buffers.records import Part
 from measurand.core.buffers.sets import due_sets, gather, hand_over, look, next_due
 

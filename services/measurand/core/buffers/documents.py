@@ -12,6 +12,7 @@ from measurand.core.buffers.heads import (
     EventKind,
     Freeze,
     Head,
+    Peer,
     Policy,
     Run,
     Segment,
@@ -134,6 +135,7 @@ def head_document(head: Head) -> Document:
         "next_buffer": head.next_buffer,
         "version": head.version,
         "request": head.request,
+        "leader": None if head.leader is None else [head.leader.instance, head.leader.address],
     }
     lapses = head.lapses
     view: View = [
@@ -196,6 +198,7 @@ def head_of(document: Document) -> Head:
         next_buffer=body["next_buffer"],
         version=body["version"],
         request=body["request"],
+        leader=None if body.get("leader") is None else Peer(*body["leader"]),
     )
 
 

@@ -26,7 +26,8 @@ from measurand.core.buffers.group_documents import (
 )
 from measurand.core.buffers.heads import Head
 from measurand.core.buffers.live import Board
-from measurand.core.buffers.reading import Records, begin_of, span_of
+from measurand.core.buffers.pages import begin_of, span_of
+from measurand.core.buffers.reading import Records
 from measurand.core.buffers.sharing import Scene, Sharing, missing_group
 from measurand.core.filters.tree import And, Compare, Exists, Not
 from measurand.core.limits import Limits

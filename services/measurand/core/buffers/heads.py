@@ -23,6 +23,7 @@ __all__ = [
     "EventKind",
     "Freeze",
     "Head",
+    "Peer",
     "Policy",
     "Run",
     "Segment",
@@ -226,6 +227,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """A server that others can reach: this process of it, and where."""
+
+    instance: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """A buffer, and all that must be decided at once.
 
@@ -253,6 +262,8 @@ class Head:
         Ten-second spans of the last minute: which, records, bytes.
     version : int
         Counts the changes of all but the records.
+    leader : Peer, optional
+        The server that commits for all that compete; see `leading`.
     """
 
     name: BufferName
@@ -286,6 +297,7 @@ class Head:
     next_buffer: str = ""
     version: int = 1
     request: str = ""
+    leader: Peer | None = None
 
     @property
     def etag(self) -> str:

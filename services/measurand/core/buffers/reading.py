@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from measurand.core.buffers.batches import batch_to_read
 from measurand.core.buffers.heads import Head, Segment, State
 from measurand.core.buffers.live import Board
+from measurand.core.buffers.pages import Page, StoredRecord, begin_of, lost, span_of, trimmed
 from measurand.core.buffers.picking import AT_ONCE, Basket, Picked, Wanted, before, locate, pick, pick_newest
-from measurand.core.buffers.records import Record
 from measurand.core.buffers.segments import BLOCK_BYTES, Segments, Span
 from measurand.core.buffers.selecting import Choice, Selection
 from measurand.core.buffers.standing import find_standing, removed
@@ -23,78 +23,13 @@ from measurand.core.means import Means
 from measurand.core.names import BufferName, DatasetName
 from measurand.core.ports import BlobStore, Buffer, DocumentStore
 from measurand.core.principal import Principal
-from measurand.wire.errors import DataLoss, HistoryTrimmed, InvalidArgument, NotFound, OutOfRange
+from measurand.wire.errors import DataLoss, InvalidArgument, NotFound, OutOfRange
 
-__all__ = [
-    "DEFAULT_RECORDS",
-    "MOST_RECORDS",
-    "Page",
-    "Records",
-    "StoredRecord",
-    "begin_of",
-    "span_of",
-    "trimmed",
-]
+__all__ = ["DEFAULT_RECORDS", "MOST_RECORDS", "Records"]
 
 DEFAULT_RECORDS = 100
 MOST_RECORDS = 10_000
 """So many records come in one page at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A record where it is stored.
-
-    Parameters
-    ----------
-    append_time : int
-        When it was stored, in microseconds since 1970.
-    writer : str
-        Who stored it, as it called itself; or empty.
-    record : Record
-        Its `data` are fewer than `size` bytes where bytes were not asked for, or where it is larger than a message.
-    size : int
-        How many bytes it has.
-    offset : int
-        Where `record.data` begins in them.
-    """
-
-    sequence: int
-    append_time: int
-    window: int
-    writer: str
-    record: Record
-    size: int
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some records, in the order of their sequence.
-
-    Parameters
-    ----------
-    next_sequence : int
-        The one that the next record of the buffer will get; of a batch, the one behind its last.
-    state : State, optional
-        None for a batch.
-    next_buffer : str
-        Where the stream goes on, once it is finished.
-    read_sequence : int
-        Read on after this one.
-    is_last : bool
-        Nothing that comes later is wanted.
-    skipped_to : int
-        Records were left out up to this sequence, for the reader is slow. 0: none.
-    """
-
-    records: Sequence[StoredRecord]
-    next_sequence: int
-    state: State | None
-    next_buffer: str
-    read_sequence: int
-    is_last: bool = False
-    skipped_to: int = 0
 
 
 class Records:
@@ -244,7 +179,7 @@ class Records:
                 if current.uid != head.uid:
                     raise removed(head.name) from error
                 if current.first_sequence <= head.first_sequence:
-                    raise _lost(span, error) from error
+                    raise lost(span, error) from error
                 head = current
                 continue
             return Page(records, head.next_sequence, head.state, head.next_buffer, read, is_last)
@@ -266,7 +201,7 @@ class Records:
         except NotFound as error:
             current = await self._board.newest(head.name)
             if current.uid == head.uid and current.first_sequence <= head.first_sequence:
-                raise _lost(span, error) from error
+                raise lost(span, error) from error
             raise trimmed(current) from error
 
     # ---------------------------------------------------------------------------------------------------------- inside
@@ -279,7 +214,7 @@ class Records:
             records, read, is_last = await self._collect(span, begin, wanted, newest=newest)
         except NotFound as error:
             require_shown(await self._documents.fetch(DATASETS, str(name)), name, self._means.now())
-            raise _lost(span, error) from error
+            raise lost(span, error) from error
         return Page(records, span.end, None, "", read, is_last or read + 1 >= span.end)
 
     async def _batch_span(self, name: DatasetName) -> Span:
@@ -355,46 +290,4 @@ def _stored(item: Picked, index: int, data: Buffer) -> StoredRecord:
     record = table.record(index, data)
     return StoredRecord(
         segment.first + index, segment.time, segment.window, table.writer(index), record, table.sizes[index]
-    )
-
-
-def span_of(head: Head) -> Span:
-    """Return the records that can be read through a buffer."""
-    return Span(head.name, head.name, head.uid, head.first_sequence, head.next_sequence, head.segments)
-
-
-def begin_of(head: Head, after: int, *, skip_trimmed: bool) -> int:
-    """Return the first sequence that a reader wants, or raise HistoryTrimmed."""
-    if after < -1:
-        raise InvalidArgument(
-            f"after_sequence: {after} is no sequence; 0 begins at the oldest, -1 with the next to come",
-            field="after_sequence",
-        )
-    if after == -1:
-        return head.next_sequence
-    if after == 0 or skip_trimmed:
-        return max(after + 1, head.first_sequence)
-    if after + 1 < head.first_sequence:
-        raise trimmed(head)
-    return after + 1
-
-
-def trimmed(head: Head) -> HistoryTrimmed:
-    """Return the error for a reader whose records are gone."""
-    return HistoryTrimmed(
-        f"{head.name}: records before {head.first_sequence} are gone; begin after {head.first_sequence - 1}, or read "
-        "the batches",
-        resource=head.name,
-        first_sequence=head.first_sequence,
-    )
-
-
-def _lost(span: Span, error: NotFound) -> DataLoss:
-    """Return the error for bytes that are not there although nobody has removed the records."""
-    sequence = error.details.get("sequence", "")
-    which = f" of record {sequence}" if sequence else ""
-    return DataLoss(
-        f"{span.name}: the stored bytes{which} are gone; restore them from a copy ({error.message})",
-        resource=span.name,
-        sequence=sequence,
     )

@@ -28,8 +28,9 @@ from measurand.core.buffers.group_documents import (
 )
 from measurand.core.buffers.heads import EventKind, Head
 from measurand.core.buffers.live import Board
+from measurand.core.buffers.pages import span_of
 from measurand.core.buffers.picking import locate
-from measurand.core.buffers.reading import Records, span_of
+from measurand.core.buffers.reading import Records
 from measurand.core.buffers.windows import SYSTEM
 from measurand.core.means import Means
 from measurand.core.names import GroupName

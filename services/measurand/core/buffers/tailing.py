@@ -14,7 +14,8 @@ from enum import StrEnum
 from measurand.core.blob_rules import closing
 from measurand.core.buffers.heads import Head, State
 from measurand.core.buffers.live import Board
-from measurand.core.buffers.reading import MOST_RECORDS, Page, Records, StoredRecord, begin_of, span_of
+from measurand.core.buffers.pages import Page, StoredRecord, begin_of, span_of
+from measurand.core.buffers.reading import MOST_RECORDS, Records
 from measurand.core.buffers.selecting import Selection
 from measurand.core.limits import Limits
 from measurand.core.means import Means

@@ -35,6 +35,11 @@ from measurand.core.buffers.group_documents import (
 )
 from measurand.core.buffers.remembering import EVENTS, MEMORIES, event_view, memory_view
 from measurand.core.catalog_documents import CATALOG_HISTORY, CATALOGS, catalog_document, catalog_of
+from measurand.core.containers.documents import BEATS as CONTAINER_BEATS
+from measurand.core.containers.documents import CONTAINERS, COUNTS
+from measurand.core.containers.healing.wanted import WANTED
+from measurand.core.containers.placements import PLACEMENTS
+from measurand.core.containers.rewrites import REWRITES
 from measurand.core.counters import FOLLOWERS
 from measurand.core.dataset_documents import (
     DATASETS,
@@ -51,8 +56,12 @@ from measurand.core.history import archived_view
 from measurand.core.leases import LEASES
 from measurand.core.metadata import MetadataReader
 from measurand.core.naming import segments_in
+from measurand.core.operations.documents import OPERATIONS, operation_of, operation_view
 from measurand.core.ports import Blob, Document
 from measurand.core.purging import GONE_DRAFTS
+from measurand.core.registry.documents import BEATS, REGISTRATIONS, registration_of, registration_view
+from measurand.core.registry.floor import FLOORS
+from measurand.core.registry.lease_ids import SECRETS
 from measurand.core.requests import REQUESTS, fixed_view
 from measurand.core.uploads import UPLOADS, UploadState, upload_document, upload_of
 from measurand.core.usage import USAGES
@@ -161,11 +170,24 @@ async def _group_view(document: Document, _: MetadataReader) -> View:
     return group_document(group_of(document)).view
 
 
+async def _registration_view(document: Document, reader: MetadataReader) -> View:
+    return registration_view(registration_of(document), await reader.view(document.text))
+
+
+async def _no_view(document: Document, _: MetadataReader) -> View:
+    return ()
+
+
 async def _given_up_view(document: Document, _: MetadataReader) -> View:
     return given_up_view(str(document.body["uid"]), given_up_of(document))
 
 
+async def _operation_view(document: Document, _: MetadataReader) -> View:
+    return operation_view(operation_of(document))
+
+
 CONTENTS: Sequence[Content] = (
+    Content(OPERATIONS, _operation_view, at_once=100),
     Content(GROUPS, _group_view, BUFFERS, at_once=100),
     Content(GIVEN_UP, _given_up_view, BUFFERS),
     Content(BUFFERS, _head_view, CATALOGS, at_once=25),
@@ -183,12 +205,31 @@ CONTENTS: Sequence[Content] = (
     Content(MEMORIES, _memory_view, BUFFERS),
     Content(CATALOGS, _catalog_view),
     Content(CATALOG_HISTORY, _archived_view, CATALOGS, is_archive=True),
+    Content(REGISTRATIONS, _registration_view, at_once=100),
+    Content(FLOORS, _no_view),
     Content(REQUESTS, _request_view),
 )
 """In the order in which they are looked at: see `copying`."""
 
-NOT_MOVED = (DEPLOYMENTS, LEASES, FOLLOWERS, USAGES, GONE_DRAFTS, LAYOUTS)
-"""What a store has of its own, or makes anew by itself."""
+NOT_MOVED = (
+    DEPLOYMENTS,
+    LEASES,
+    FOLLOWERS,
+    USAGES,
+    GONE_DRAFTS,
+    LAYOUTS,
+    BEATS,
+    SECRETS,
+    CONTAINERS,
+    CONTAINER_BEATS,
+    COUNTS,
+    PLACEMENTS,
+    WANTED,
+    REWRITES,
+)
+"""What a store has of its own, or makes anew by itself. Containers belong to one deployment: the blobs in them go to
+the blob store of the other.
+"""
 
 
 def content_of(name: str) -> Content:
@@ -203,7 +244,7 @@ def portable(content: Content, document: Document, *, with_running: bool) -> Doc
     ----------
     with_running : bool
         Uploads that are not at their end go as well, but for one with staged bytes: those cannot be read; and so do
-        arrays that nobody can see.
+        arrays that nobody can see, and operations that have not ended.
     """
     if content.name == UPLOADS:
         upload = upload_of(document)
@@ -212,6 +253,8 @@ def portable(content: Content, document: Document, *, with_running: bool) -> Doc
             if not with_running or any(piece.blob is None for piece in pieces):
                 return None
             document = upload_document(replace(upload, pieces=pieces))
+    if content.name == OPERATIONS and not with_running and not operation_of(document).state.is_final:
+        return None
     if content.name == STAGED and not with_running:
         return None
     if content.name in (BUFFERS, GROUPS) and "gone" in document.body:

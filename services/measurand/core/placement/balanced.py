@@ -9,7 +9,7 @@ Mitzenmacher, The power of two choices in randomized load balancing (2001).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.field import Pool
@@ -20,13 +20,12 @@ __all__ = ["balanced"]
 TRIES = 16
 
 
-def balanced(pool: Pool, part: float, count: int, chance: Chance, kept: Iterable[Candidate] = ()) -> list[Choice]:
+def balanced(pool: Pool, part: float, count: int, chance: Chance, spread: Spread) -> list[Choice]:
     """Choose a container for each of so many parts, each in another one; fewer when there are no more with room.
 
     Each choice is between two, drawn with a probability in proportion to room times weight among the zones with the
     fewest parts. It does not look at all containers unless what it draws does not come into question again and again.
     """
-    spread = Spread(kept)
     roomy: list[Candidate] | None = None
     chosen: list[Choice] = []
     for _ in range(count):

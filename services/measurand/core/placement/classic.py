@@ -9,7 +9,7 @@ from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.demands import Demand, Plan, probabilities, spans
 from measurand.core.placement.picking import by_speed
 from measurand.core.placement.reliability import failure_counts, survival
-from measurand.core.placement.spreading import spread
+from measurand.core.placement.spreading import Spread, spread
 
 __all__ = ["daos", "fastest", "glusterfs", "hdfs", "reed_solomon"]
 
@@ -25,7 +25,7 @@ def fastest(candidates: Sequence[Candidate], demand: Demand, data_parts: int, pa
     0 is always reached.
     """
     roomy = [one for one in candidates if one.room_bytes >= demand.size / data_parts]
-    members = [choice.container for choice in spread(roomy, parts, by_speed)]
+    members = [choice.container for choice in spread(roomy, parts, by_speed, Spread())]
     if len(members) < parts:
         return None
     for _ in range(len(candidates) - parts + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from measurand.core.placement.policies import Policy
+from measurand.core.placement.policies import USUAL_LOSSES, Policy
 
 __all__ = ["Code", "codes", "part_bytes"]
 
@@ -16,7 +16,6 @@ SMALL_BYTES = 256 << 10
 """A blob below this is kept in copies where the server chooses: one round trip, no tiny parts."""
 MOST_DATA_PARTS = 4
 """So many data parts at most where the server chooses."""
-USUAL_LOSSES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,11 @@ def codes(policy: Policy, size: int | None, up: int) -> Iterator[Code]:
         return
     losses = policy.losses or USUAL_LOSSES
     if size is None or size >= SMALL_BYTES:
-        # One container more than there are parts, for what a repair makes anew; not where the containers are named.
-        spare = 0 if policy.containers else 1
-        for data_parts in range(min(MOST_DATA_PARTS, up - losses - spare), 1, -1):
+        if policy.containers:
+            yield Code(up - losses, losses)
+            return
+        # One container more than there are parts, for what a repair makes anew.
+        for data_parts in range(min(MOST_DATA_PARTS, up - losses - 1), 1, -1):
             yield Code(data_parts, losses)
     yield Code(1, losses)
 

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from measurand.core.placement.balanced import balanced
-from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.classic import fastest
 from measurand.core.placement.codes import Code, codes, part_bytes
 from measurand.core.placement.field import Field, Pool
-from measurand.core.placement.picking import by_popularity, by_speed, by_two_choices, by_utilisation
+from measurand.core.placement.picking import by_popularity, by_safety, by_speed, by_two_choices, by_utilisation
 from measurand.core.placement.policies import Policy
 from measurand.core.placement.problems import named_problem, no_plan, too_few, unreliable
-from measurand.core.placement.searching import SEARCHES, demand_of
-from measurand.core.placement.spreading import Chance, Choice, spread
+from measurand.core.placement.searching import SEARCHES, demand_of, is_reliable
+from measurand.core.placement.spreading import Chance, Choice, Spread, spread
 from measurand.wire.errors import MeasurandError
 
 __all__ = ["Decision", "decide", "replace_parts"]
@@ -109,18 +108,22 @@ def replace_parts(
 
     Notes
     -----
-    Zones are spread over as evenly as can be; `min_zones` does not stop a repair, as a part in the wrong zone is better
-    than none.
+    Zones are spread over as evenly as can be, and a target reliability is kept where it can be; neither `min_zones` nor
+    the target stops a repair, as any part is better than none.
     """
+    avoid = tuple(avoid)
     part = part_bytes(size, data_parts)
     pool = field.pool(policy)
-    if avoided := set(avoid):
-        pool = Pool(one for one in pool.candidates if one.name not in avoided)
     holders = [one for one in map(field.get, kept) if one is not None]
-    holding = sum(1 for one in holders if one.takes_blobs and pool.has(one.name))
-    chosen = _picked(policy, pool, part, missing, chance, holders)
+    so_far = Spread(holders, avoid)
+    closed = sum(
+        1 for one in map(field.get, so_far.names) if one is not None and one.takes_blobs and pool.has(one.name)
+    )
+    chosen = _picked(policy, pool, part, missing, chance, so_far)
+    if not is_reliable(policy, [*holders, *(choice.container for choice in chosen)], parity_parts):
+        chosen = spread(pool.roomy(part), missing, by_safety, Spread(holders, avoid))
     if len(chosen) < missing:
-        return Decision(0, 0, problem=too_few(policy, pool, part, missing, 0, holding))
+        return Decision(0, 0, problem=too_few(policy, pool, part, missing, 0, closed))
     return _decision(Code(data_parts, parity_parts), size, chosen)
 
 
@@ -130,29 +133,27 @@ def _placed(policy: Policy, field: Field, size: int, code: Code, chance: Chance)
     part = part_bytes(size, code.data_parts)
     if policy.placement == "fastest" and policy.target_reliability:
         return _swapped(policy, field, size, code)
-    chosen = _picked(policy, pool, part, code.parts, chance)
+    chosen = _picked(policy, pool, part, code.parts, chance, Spread())
     zones = len({choice.container.zone for choice in chosen}) if len(chosen) == code.parts else 0
     if not zones or zones < policy.min_zones:
         return Decision(0, 0, problem=too_few(policy, pool, part, code.parts, zones))
     return _decision(code, size, chosen)
 
 
-def _picked(
-    policy: Policy, pool: Pool, part: float, count: int, chance: Chance, kept: Sequence[Candidate] = ()
-) -> list[Choice]:
+def _picked(policy: Policy, pool: Pool, part: float, count: int, chance: Chance, so_far: Spread) -> list[Choice]:
     """Choose containers one by one, zones first."""
     match policy.placement:
         case "utilisation":
-            return spread(pool.roomy(part), count, by_utilisation(part), kept)
+            return spread(pool.roomy(part), count, by_utilisation(part), so_far)
         case "two_choices":
-            return spread(pool.roomy(part), count, by_two_choices(part, chance), kept)
+            return spread(pool.roomy(part), count, by_two_choices(part, chance), so_far)
         case "popularity":
             roomy = pool.roomy(part)
-            return spread(roomy, count, by_popularity(roomy, part, chance), kept)
+            return spread(roomy, count, by_popularity(roomy, part, chance), so_far)
         case "fastest":
-            return spread(pool.roomy(part), count, by_speed, kept)
+            return spread(pool.roomy(part), count, by_speed, so_far)
         case _:  # what an adaptive placement has chosen is mended as what is balanced is
-            return balanced(pool, part, count, chance, kept)
+            return balanced(pool, part, count, chance, so_far)
 
 
 def _swapped(policy: Policy, field: Field, size: int, code: Code) -> Decision:

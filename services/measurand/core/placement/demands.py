@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.reliability import failure_probability
 
-__all__ = ["Demand", "Plan", "by_room", "fits", "probabilities", "spans"]
+__all__ = ["Demand", "Plan", "by_room", "fits", "probabilities", "ranks", "spans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,15 @@ class Plan:
 def by_room(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Return the candidates with the most room first; those with equal room stay in their order."""
     return sorted(candidates, key=lambda candidate: -candidate.room_bytes)
+
+
+def ranks(candidates: Sequence[Candidate]) -> tuple[list[int], list[int]]:
+    """Return the positions of the candidates in the order of `by_room`, and the place in that order of each."""
+    ordered = sorted(range(len(candidates)), key=lambda at: -candidates[at].room_bytes)
+    places = [0] * len(ordered)
+    for place, at in enumerate(ordered):
+        places[at] = place
+    return ordered, places
 
 
 def probabilities(candidates: Iterable[Candidate], demand: Demand) -> list[float]:

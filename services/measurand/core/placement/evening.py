@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.field import Field, lets_in
 from measurand.core.placement.policies import Policy
-from measurand.core.placement.reliability import failure_counts, failure_probability, survival
-from measurand.core.placement.searching import USUAL_DAYS, USUAL_RELIABILITY
+from measurand.core.placement.searching import is_reliable
 
 __all__ = ["EVEN_ENOUGH", "Evening", "Shifts", "misplaced", "shifts"]
 
@@ -119,7 +118,7 @@ class Evening:
             and lets_in(policy, goal)
             and (goal.zone == source.zone or zones[goal.zone] < zones[source.zone])
             and goal.room_bytes >= size
-            and _stays_reliable(policy, [*others, goal], len(holders) - data_parts)
+            and is_reliable(policy, [*others, goal], len(holders) - data_parts)
         ]
         if not goals:
             return None
@@ -154,13 +153,3 @@ def _surplus(candidate: Candidate, level: float) -> float:
 def _lack(candidate: Candidate, level: float) -> float:
     lack = level * candidate.usable_bytes * candidate.weight - candidate.held_bytes
     return max(min(lack, candidate.room_bytes), 0.0)
-
-
-def _stays_reliable(policy: Policy, members: Sequence[Candidate], losses: int) -> bool:
-    """Tell whether the parts reach the target of a policy that has one."""
-    target = policy.target_reliability or (USUAL_RELIABILITY if policy.is_adaptive else 0.0)
-    if not target:
-        return True
-    days = policy.retention_days or USUAL_DAYS
-    counts = failure_counts(failure_probability(one.annual_failure_rate, days) for one in members)
-    return survival(counts, losses) >= target

@@ -11,8 +11,7 @@ from measurand.core.placement.deciding import UNKNOWN_SIZE, Decision, decide
 from measurand.core.placement.field import Field
 from measurand.core.placement.policies import Policy
 from measurand.core.placement.problems import against
-from measurand.core.placement.reliability import failure_counts, failure_probability, survival
-from measurand.core.placement.searching import USUAL_DAYS
+from measurand.core.placement.searching import survives
 from measurand.core.placement.spreading import Chance
 
 __all__ = ["Considered", "Explanation", "explain"]
@@ -73,7 +72,8 @@ def explain(policy: Policy, field: Field, size: int | None, *, chance: Chance) -
         considered.append(Considered(candidate.name, candidate.name in places, score, tuple(reasons)))
     considered.sort(key=lambda one: (-one.score, one.container))
     members = [one for one in field if one.name in places]
-    return Explanation(decision, tuple(considered), _reliability(policy, members, decision))
+    reliability = survives(policy, members, decision.parity_parts) if members else 0.0
+    return Explanation(decision, tuple(considered), reliability)
 
 
 def _wanted_part(policy: Policy, field: Field, size: int | None) -> int:
@@ -105,7 +105,7 @@ def _state(policy: Policy, candidate: Candidate) -> str:
         case "fastest" | "min_time":
             return f"writes {candidate.write_bandwidth / 1e6:.0f} MB/s"
         case "popularity":
-            return f"{_free(candidate)}, read {candidate.popularity:g}"
+            return f"{_free(candidate)}, read {candidate.popularity:.3g}"
         case _:
             return _free(candidate)
 
@@ -120,7 +120,7 @@ def _passed_over(
 ) -> str:
     """Return why a container that comes into question was not chosen."""
     if decision.problem is not None:
-        return "could take a part, with more like it"
+        return "could take a part; too few can"
     if candidate.name in beaten:
         return f"drawn, and fuller than {_short(beaten[candidate.name])}"
     if policy.is_adaptive:
@@ -133,7 +133,7 @@ def _passed_over(
         case "utilisation":
             return "fuller than those chosen"
         case "popularity":
-            return "fuller, or more read, than those chosen"
+            return "fuller or more read"
         case "fastest":
             return "slower than those chosen"
         case _:
@@ -142,11 +142,3 @@ def _passed_over(
 
 def _short(name: str) -> str:
     return name if len(name) <= MOST_NAME else name[: MOST_NAME - 1] + "…"
-
-
-def _reliability(policy: Policy, members: list[Candidate], decision: Decision) -> float:
-    if decision.problem is not None:
-        return 0.0
-    days = policy.retention_days or USUAL_DAYS
-    chances = [failure_probability(one.annual_failure_rate, days) for one in members]
-    return survival(failure_counts(chances), decision.parity_parts)

@@ -40,7 +40,7 @@ class Pool:
     def __init__(self, candidates: Iterable[Candidate]) -> None:
         self.candidates: list[Candidate] = []
         self.up = 0
-        """So many take blobs."""
+        """So many take blobs, and are meant to."""
         self.zones: dict[str, int] = {}
         """How many containers of each zone take blobs and have room."""
         self._position: dict[str, int] = {}
@@ -83,7 +83,7 @@ class Pool:
         weight = candidate.room_bytes * candidate.weight if candidate.takes_blobs else 0.0
         self._weights[position] = weight
         self._sums = None
-        self.up += number if candidate.takes_blobs else 0
+        self.up += number if candidate.takes_blobs and candidate.weight > 0 else 0
         if weight > 0:
             left = self.zones.get(candidate.zone, 0) + number
             if left:

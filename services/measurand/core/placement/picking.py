@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.spreading import Chance, Choice, Pick
 
-__all__ = ["by_popularity", "by_speed", "by_two_choices", "by_utilisation"]
+__all__ = ["by_popularity", "by_safety", "by_speed", "by_two_choices", "by_utilisation"]
 
 FULLNESS_SHARE = 0.25
 POPULARITY_SHARE = 0.75
@@ -17,6 +17,11 @@ TIE_BREAK = 1e-6
 def by_utilisation(part: float) -> Pick:
     """Pick the least full one, with the part counted in; the first of those that are as full."""
     return lambda candidates: Choice(min(candidates, key=lambda one: _fullness(one, part)))
+
+
+def by_safety(candidates: Sequence[Candidate]) -> Choice:
+    """Pick the one that fails most rarely; of those that are as safe the least full one."""
+    return Choice(min(candidates, key=lambda one: (one.annual_failure_rate, one.utilisation())))
 
 
 def by_speed(candidates: Sequence[Candidate]) -> Choice:

@@ -5,13 +5,13 @@ A policy is a value that is checked when it is made, so whoever holds one need n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from measurand.core.fields import check_labels
 from measurand.wire.errors import InvalidArgument
+from measurand.wire.redundancy import Redundancy, format_redundancy, parse_redundancy
 
 __all__ = ["ADAPTIVE", "PLACEMENTS", "Acknowledge", "Policy", "format_policy", "parse_policy"]
 
@@ -22,14 +22,13 @@ MOST_REPLICAS = 16
 MOST_DATA_PARTS = 32
 MOST_PARITY_PARTS = 16
 MOST_NAMED = 1000
+USUAL_LOSSES = 2
 MOST_DAYS = 36_500.0
 
 ADAPTIVE = frozenset({"least_used", "min_storage", "balance_penalty", "saturation", "min_time", "time_space", "random"})
 """Placements that choose the numbers of data and parity parts themselves, by a target reliability."""
 PLACEMENTS = ADAPTIVE | {"balanced", "utilisation", "two_choices", "popularity", "fastest"}
 """All placements by name. Empty in a policy: `balanced`."""
-
-_TEXT = re.compile(r"(single)|replicate:(\d{1,4})|erasure:(\d{1,4})\+(\d{1,4})|losses:(\d{1,4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,8 @@ class Policy:
     min_zones : int
         Parts lie in at least this many zones. 0 means 1.
     containers : tuple of str
-        Exactly these containers, part 0 in the first; of adaptive placements: only these. Empty: any.
+        Exactly these containers, part 0 in the first. Where there are fewer parts than names, as may be for adaptive
+        placements and for small blobs under `losses`: only these. Empty: any.
     exclude : tuple of str
         Not these containers.
     placement : str
@@ -139,38 +139,15 @@ def parse_policy(text: str, *, field: str = "storage") -> Policy:
     """
     if text in ADAPTIVE:
         return Policy(placement=text)
-    found = _TEXT.fullmatch(text)
-    if found is None:
-        raise InvalidArgument(
-            f"{field}: {text[:80]!r} is no policy; write single, replicate:3, erasure:4+2 or losses:2", field=field
-        )
-    single, replicas, data_parts, parity_parts, losses = found.groups()
-    if single:
-        return Policy(replicas=1)
-    if replicas is not None:
-        return Policy(replicas=_at_least_one(int(replicas), field))
-    if losses is not None:
-        return Policy(losses=_at_least_one(int(losses), field))
-    return Policy(
-        data_parts=_at_least_one(int(data_parts), field), parity_parts=_at_least_one(int(parity_parts), field)
-    )
+    asked = parse_redundancy(text, field=field)
+    return Policy(asked.replicas, asked.data_parts, asked.parity_parts, asked.losses)
 
 
 def format_policy(policy: Policy) -> str:
     """Return how many parts a policy asks for as users type it; empty when it leaves that to the server."""
     if policy.is_adaptive:
         return policy.placement
-    if policy.replicas:
-        return "single" if policy.replicas == 1 else f"replicate:{policy.replicas}"
-    if policy.data_parts:
-        return f"erasure:{policy.data_parts}+{policy.parity_parts}"
-    return f"losses:{policy.losses}" if policy.losses else ""
-
-
-def _at_least_one(value: int, field: str) -> int:
-    if value < 1:
-        raise InvalidArgument(f"{field}: a number of parts must be at least 1", field=field)
-    return value
+    return format_redundancy(Redundancy(policy.replicas, policy.data_parts, policy.parity_parts, policy.losses))
 
 
 def _refuse(field: str, why: str) -> InvalidArgument:
@@ -222,8 +199,11 @@ def _check_places(policy: Policy) -> None:
     named = len(policy.containers)
     if named and policy.parts and named != policy.parts:
         raise _refuse("containers", f"{named} containers for {policy.parts} parts; name as many as there are parts")
-    if named and policy.losses and named <= policy.losses:
-        raise _refuse("containers", f"{named} containers cannot lose {policy.losses}; name more")
+    losses = policy.losses or USUAL_LOSSES
+    if named and not (policy.parts or policy.is_adaptive) and not losses < named <= losses + MOST_DATA_PARTS:
+        raise _refuse(
+            "containers", f"{named} containers for {losses} losses; name 1 to {MOST_DATA_PARTS} more than those"
+        )
     _check_range("min_zones", policy.min_zones, MOST_NAMED)
     if policy.parts and policy.min_zones > policy.parts:
         raise _refuse("min_zones", f"{policy.parts} parts cannot lie in {policy.min_zones} zones")

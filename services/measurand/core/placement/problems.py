@@ -84,25 +84,26 @@ def named_problem(policy: Policy, field: Field, names: Sequence[str], part: floa
     return None
 
 
-def too_few(policy: Policy, pool: Pool, part: float, needed: int, zones: int, kept: int = 0) -> MeasurandError:
+def too_few(policy: Policy, pool: Pool, part: float, needed: int, zones: int, closed: int = 0) -> MeasurandError:
     """Return why so many containers, in so many zones, are not to be had.
 
     Parameters
     ----------
     needed : int
-        Containers that are wanted, besides those that are kept.
+        Containers that are wanted.
     zones : int
         How many zones they would lie in, if there were enough of them; 0 when there were not.
-    kept : int
-        Containers that hold other parts.
+    closed : int
+        Containers that are up and may not be chosen, as they hold other parts or are to be avoided.
     """
     roomy = len(pool.roomy(part))
-    if pool.up - kept < needed:
+    available = pool.up - closed
+    if available < needed:
         return ContainersUnavailable(
-            f"{needed} containers are needed and {max(pool.up - kept, 0)} that fit the policy take new parts; "
+            f"{needed} containers are needed and {available} that fit the policy take new parts; "
             "bring others up, or ask for fewer parts",
             needed=needed,
-            available=max(pool.up - kept, 0),
+            available=available,
         )
     if not zones:
         return StoreFull(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.coding_costs import decoding_seconds, encoding_seconds
-from measurand.core.placement.demands import Demand, Plan, by_room
+from measurand.core.placement.demands import Demand, Plan, ranks
 from measurand.core.placement.fronts import bends, pareto_front
-from measurand.core.placement.subsets import Subset, Subsets
+from measurand.core.placement.subsets import Subset, Subsets, first_of
 
 __all__ = ["WEIGHTINGS", "Scores", "saturation"]
 
@@ -50,41 +50,43 @@ def saturation(
     weighting : str
         One of `WEIGHTINGS`, or `knee`: the set at the sharpest bend of the front.
     """
-    ordered = by_room(candidates)
-    found = subsets.of(ordered, demand)
+    ordered, places = ranks(candidates)
     rows: list[tuple[Subset, tuple[float, float, float]]] = []
-    fillings = _Fillings(ordered, demand)
+    fillings = _Fillings(candidates, demand)
+    room = fillings.rooms.__getitem__
+    write = [one.write_bandwidth for one in candidates].__getitem__
+    read = [one.read_bandwidth for one in candidates].__getitem__
     coding: dict[tuple[int, int], float] = {}
     leaving = demand.size / demand.outgoing_bandwidth
-    for subset in found:
+    for subset in subsets.of(candidates, ordered, demand):
         number, part = len(subset.members), demand.size / subset.data_parts
-        # Members are in the order by room: what fits into the last one fits into all.
-        if fillings.rooms[subset.members[-1]] < part:
+        if min(map(room, subset.members)) < part:
             continue
         code = (number, subset.data_parts)
         if code not in coding:
             coding[code] = encoding_seconds(*code, demand.size) + decoding_seconds(*code, demand.size)
-        moving = max(leaving, part / subset.write_bandwidth) + max(leaving, part / subset.read_bandwidth)
+        moving = max(leaving, part / min(map(write, subset.members)))
+        moving += max(leaving, part / min(map(read, subset.members)))
         rows.append((subset, (coding[code] + moving, part * number, fillings.mean(subset.members, part))))
     if not rows:
         return None
     front = [rows[at] for at in pareto_front([costs for _, costs in rows])]
-    scores = _scores([costs for _, costs in front])
     if weighting == "knee":
         points = bends([costs for _, costs in front])
     else:
-        points = [WEIGHTINGS[weighting](score, fillings.saturation) for score in scores]
-    best, _ = front[points.index(max(points))]
-    return Plan(best.data_parts, tuple(ordered[position] for position in best.members))
+        points = [WEIGHTINGS[weighting](score, fillings.saturation) for score in _scores([costs for _, costs in front])]
+    most = max(points)
+    best = [subset for (subset, _), point in zip(front, points, strict=True) if point == most]
+    return first_of(best, candidates, places)
 
 
 class _Fillings:
     """How full containers, and all of them together, are on the scale of D-Rex: 0 empty, 1 - 1/L full."""
 
-    def __init__(self, ordered: Sequence[Candidate], demand: Demand) -> None:
-        self._base = 1 / len(ordered) if ordered else 1.0
-        self.rooms = [one.room_bytes for one in ordered]
-        capacities = [one.usable_bytes for one in ordered]
+    def __init__(self, candidates: Sequence[Candidate], demand: Demand) -> None:
+        self._base = 1 / len(candidates) if candidates else 1.0
+        self.rooms = [one.room_bytes for one in candidates]
+        capacities = [one.usable_bytes for one in candidates]
         self._smallest = min(demand.smallest_size or demand.size, demand.size)
         self._largest = max(capacities, default=0)
         self._kept: dict[tuple[int, float], float] = {}

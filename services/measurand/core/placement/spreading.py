@@ -34,10 +34,13 @@ class Spread:
     ----------
     kept : iterable of Candidate
         Containers that hold other parts of the same blob.
+    avoid : iterable of str
+        Containers that are to get none.
     """
 
-    def __init__(self, kept: Iterable[Candidate] = ()) -> None:
-        self.names: set[str] = set()
+    def __init__(self, kept: Iterable[Candidate] = (), avoid: Iterable[str] = ()) -> None:
+        self.names = set(avoid)
+        """Those that get no more."""
         self.zones: dict[str, int] = {}
         for candidate in kept:
             self.add(candidate)
@@ -62,9 +65,8 @@ class Spread:
         return min((count for count, number in counts if count < number), default=0)
 
 
-def spread(candidates: Sequence[Candidate], count: int, pick: Pick, kept: Iterable[Candidate] = ()) -> list[Choice]:
+def spread(candidates: Sequence[Candidate], count: int, pick: Pick, so_far: Spread) -> list[Choice]:
     """Choose a container for each of so many parts, each in another one; fewer when there are no more of them."""
-    so_far = Spread(kept)
     chosen: list[Choice] = []
     for _ in range(count):
         left = so_far.open_to(candidates)

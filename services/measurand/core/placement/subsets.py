@@ -1,7 +1,6 @@
 """The sets of containers that the searching placements of D-Rex compare, with what about each does not change.
 
-How many data parts a set bears depends on failure rates and the target only, so it is kept for as long as those and the
-order by room stay the same.
+How many data parts a set bears depends on failure rates and the target only, so it is kept while containers fill up.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 
 from measurand.core.placement.candidates import Candidate
-from measurand.core.placement.demands import Demand, probabilities, spans
+from measurand.core.placement.demands import Demand, Plan, probabilities, spans
 from measurand.core.placement.reliability import NONE_YET, adding, most_data_parts
 
-__all__ = ["Subset", "Subsets"]
+__all__ = ["Subset", "Subsets", "first_of"]
 
 MOST_KEPT = 16
 
@@ -26,17 +25,13 @@ class Subset:
     Parameters
     ----------
     members : tuple of int
-        Positions in the order by room.
+        Positions among the candidates, the one with the most room first when the sets were made.
     data_parts : int
         The most that are reliable enough.
-    write_bandwidth, read_bandwidth : float
-        Of the slowest member, bytes a second.
     """
 
     members: tuple[int, ...]
     data_parts: int
-    write_bandwidth: float
-    read_bandwidth: float
 
 
 class Subsets:
@@ -45,13 +40,13 @@ class Subsets:
     def __init__(self) -> None:
         self._kept: dict[tuple[object, ...], Sequence[Subset]] = {}
 
-    def of(self, ordered: Sequence[Candidate], demand: Demand) -> Sequence[Subset]:
+    def of(self, candidates: Sequence[Candidate], ordered: Sequence[int], demand: Demand) -> Sequence[Subset]:
         """Return the sets that are worth comparing.
 
         Parameters
         ----------
-        ordered : sequence of Candidate
-            With the most room first.
+        ordered : sequence of int
+            Positions of the candidates, the one with the most room first.
 
         Returns
         -------
@@ -59,39 +54,55 @@ class Subsets:
             All sets of two and more where they are fewer than `demand.most_sets`; else of each size the first in
             lexicographic order. Those that are never reliable enough are left out.
         """
-        traits = tuple((one.zone, one.annual_failure_rate, one.write_bandwidth, one.read_bandwidth) for one in ordered)
+        traits = tuple((one.zone, one.annual_failure_rate) for one in candidates)
         asked = (demand.target_reliability, demand.retention_days, demand.min_zones, demand.least_data_parts)
-        key = (traits, asked, demand.most_parts, demand.most_sets)
+        # Where all sets are compared, which container has more room does not say which sets they are.
+        order = None if _are_all(len(candidates), demand) else tuple(ordered)
+        key = (traits, order, asked, demand.most_parts, demand.most_sets)
         kept = self._kept.pop(key, None)
         if kept is None:
-            kept = list(_reliable(ordered, demand))
+            kept = list(_reliable(candidates, ordered, demand))
             if len(self._kept) >= MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
         self._kept[key] = kept  # now the newest
         return kept
 
 
-def _reliable(ordered: Sequence[Candidate], demand: Demand) -> Iterator[Subset]:
-    chances = probabilities(ordered, demand)
-    writes = [one.write_bandwidth for one in ordered].__getitem__
-    reads = [one.read_bandwidth for one in ordered].__getitem__
+def first_of(subsets: Sequence[Subset], candidates: Sequence[Candidate], places: Sequence[int]) -> Plan:
+    """Return the plan of the first of sets that are as good: the smallest, then the one whose members have most room.
+
+    Parameters
+    ----------
+    places : sequence of int
+        The place of each candidate in the order by room.
+    """
+    orders = [sorted(subset.members, key=places.__getitem__) for subset in subsets]
+    best = min(range(len(orders)), key=lambda at: (len(orders[at]), [places[member] for member in orders[at]]))
+    return Plan(subsets[best].data_parts, tuple(candidates[member] for member in orders[best]))
+
+
+def _reliable(candidates: Sequence[Candidate], ordered: Sequence[int], demand: Demand) -> Iterator[Subset]:
+    chances = probabilities(candidates, demand)
     # Neighbours in lexicographic order begin alike: the distributions of the common beginning are used again.
     last: tuple[int, ...] = ()
     counts: list[Sequence[float]] = [NONE_YET]
-    for members in _sets(len(ordered), demand):
+    for members in _sets(ordered, demand):
         common = next((at for at, (a, b) in enumerate(zip(last, members, strict=False)) if a != b), len(last))
         del counts[min(common, len(members)) + 1 :]
         for position in members[len(counts) - 1 :]:
             counts.append(adding(counts[-1], chances[position]))
         last = members
         data_parts = most_data_parts(counts[-1], demand.target_reliability, least=demand.least_data_parts)
-        if data_parts and (demand.min_zones <= 1 or spans([ordered[at] for at in members], demand.min_zones)):
-            yield Subset(members, data_parts, min(map(writes, members)), min(map(reads, members)))
+        if data_parts and (demand.min_zones <= 1 or spans([candidates[at] for at in members], demand.min_zones)):
+            yield Subset(members, data_parts)
 
 
-def _sets(number: int, demand: Demand) -> Iterator[tuple[int, ...]]:
-    sizes = range(2, min(number, demand.most_parts) + 1)
-    is_all = 2**number - number - 1 < demand.most_sets
-    most = None if is_all else demand.most_sets // (number - 1)
-    for size in sizes:
-        yield from islice(combinations(range(number), size), most)
+def _sets(ordered: Sequence[int], demand: Demand) -> Iterator[tuple[int, ...]]:
+    number = len(ordered)
+    most = None if _are_all(number, demand) else demand.most_sets // (number - 1)
+    for size in range(2, min(number, demand.most_parts) + 1):
+        yield from islice(combinations(ordered, size), most)
+
+
+def _are_all(number: int, demand: Demand) -> bool:
+    return (1 << number) - number - 1 < demand.most_sets

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from measurand.core.placement.candidates import Candidate
 from measurand.core.placement.coding_costs import encoding_seconds
-from measurand.core.placement.demands import Demand, Plan, by_room, fits, probabilities, spans
+from measurand.core.placement.demands import Demand, Plan, fits, probabilities, ranks, spans
 from measurand.core.placement.fronts import pareto_front
 from measurand.core.placement.reliability import NONE_YET, adding, failure_counts, most_data_parts, survival
-from measurand.core.placement.subsets import Subsets
+from measurand.core.placement.subsets import Subset, Subsets, first_of
 
 __all__ = ["at_random", "fastest_bound", "min_time", "time_space"]
 
@@ -19,43 +19,41 @@ MOST_TRIES = 1000
 
 def min_time(candidates: Sequence[Candidate], demand: Demand, subsets: Subsets) -> Plan | None:
     """Choose the plan that is coded and written soonest, part after part ("algorithm 2")."""
-    ordered = by_room(candidates)
-    best: Plan | None = None
+    ordered, places = ranks(candidates)
+    writes = [1 / one.write_bandwidth for one in candidates].__getitem__
+    best: list[Subset] = []
     least = float("inf")
-    for subset in subsets.of(ordered, demand):
-        part = demand.size / subset.data_parts
-        members = tuple(ordered[position] for position in subset.members)
-        seconds = encoding_seconds(len(members), subset.data_parts, demand.size)
-        seconds += sum(part / one.write_bandwidth for one in members)
-        if seconds < least and fits(members, part):
-            least, best = seconds, Plan(subset.data_parts, members)
-    return best
+    for subset in subsets.of(candidates, ordered, demand):
+        number, part = len(subset.members), demand.size / subset.data_parts
+        seconds = encoding_seconds(number, subset.data_parts, demand.size) + part * sum(map(writes, subset.members))
+        if seconds <= least and fits([candidates[at] for at in subset.members], part):
+            best = [*best, subset] if seconds == least else [subset]
+            least = seconds
+    return first_of(best, candidates, places) if best else None
 
 
 def time_space(candidates: Sequence[Candidate], demand: Demand, subsets: Subsets) -> Plan | None:
     """Choose what stores least among what is coded nearly as soon as possible ("algorithm 3")."""
-    ordered = by_room(candidates)
-    plans: list[Plan] = []
+    ordered, places = ranks(candidates)
+    fitting: list[Subset] = []
     costs: list[tuple[float, float, float]] = []
-    for subset in subsets.of(ordered, demand):
-        part = demand.size / subset.data_parts
-        members = tuple(ordered[position] for position in subset.members)
-        if fits(members, part):
-            plans.append(Plan(subset.data_parts, members))
-            seconds = encoding_seconds(len(members), subset.data_parts, demand.size)
-            costs.append((seconds, part * len(members), 0.0))
+    for subset in subsets.of(candidates, ordered, demand):
+        number, part = len(subset.members), demand.size / subset.data_parts
+        if fits([candidates[at] for at in subset.members], part):
+            fitting.append(subset)
+            costs.append((encoding_seconds(number, subset.data_parts, demand.size), part * number, 0.0))
     front = sorted(pareto_front(costs), key=lambda at: costs[at])
     if not front:
         return None
     soonest, latest = costs[front[0]][0], costs[front[-1]][0]
-    best = front[0]
+    best = costs[front[0]]
     for at in front:
         span = latest - soonest
         progress = 100 - 100 * (costs[at][0] - soonest) / span if span else 100.0
         if progress < GOOD_PROGRESS:
             break
-        best = at
-    return plans[best]
+        best = costs[at]
+    return first_of([fitting[at] for at in front if costs[at] == best], candidates, places)
 
 
 def at_random(candidates: Sequence[Candidate], demand: Demand, chance: Callable[[], float]) -> Plan | None:

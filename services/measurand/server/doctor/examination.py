@@ -11,6 +11,7 @@ from measurand.core.means import Means, Threads
 from measurand.core.ports import BlobStore, DocumentStore
 from measurand.server.config import Config, Place
 from measurand.server.doctor.blobs import try_blobs
+from measurand.server.doctor.containers import look_at_containers
 from measurand.server.doctor.deep import Progress, examine_all
 from measurand.server.doctor.documents import try_documents
 from measurand.server.doctor.embedded import check_database, check_database_deeply
@@ -21,6 +22,7 @@ from measurand.server.doctor.opening import check_owner, deployment_of, open_blo
 from measurand.server.doctor.speed import try_speed
 from measurand.server.doctor.surroundings import check_limits, check_server, tell_versions
 from measurand.server.means import in_threads, make_means, make_threads
+from measurand.server.spread_blobs import home_of
 
 __all__ = ["examine"]
 
@@ -42,11 +44,21 @@ async def examine(
         means = make_means(hashing)
         documents = await _look_at_documents(report, config.documents_place, means, opening)
         deployment_id = "" if documents is None else await deployment_of(report, documents)
-        blobs = await _look_at_blobs(report, config.blobs_place, means, in_threads(storing), opening)
-        if blobs is None:
+        place, in_thread = config.blobs_place, in_threads(storing)
+        if documents is not None:
+            place = await home_of(documents, place)
+        blobs: BlobStore | None = None
+        belongs = True
+        if place.kind != "containers":
+            blobs = await _look_at_blobs(report, place, means, in_thread, opening)
+            if blobs is None:
+                return
+            belongs = await check_owner(report, place, deployment_id)
+        if documents is None or not belongs:
             return
-        belongs = await check_owner(report, config.blobs_place, deployment_id)
-        if not deep or documents is None or not belongs:
+        spread = await look_at_containers(report, documents, place, deployment_id, means, in_thread, opening)
+        blobs = spread or blobs
+        if not deep or blobs is None:
             return
         if not deployment_id:
             report.ok("deep: all", "nothing is stored yet")

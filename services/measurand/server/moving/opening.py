@@ -16,7 +16,8 @@ from measurand.server.config import ConfigError, Place
 from measurand.server.marks import BACKUPS, read_mark
 from measurand.server.means import in_threads, make_means, make_threads
 from measurand.server.metrics import Metrics
-from measurand.server.stores import DOCUMENTS, extra, new_deployment_id, open_blobs
+from measurand.server.spread_blobs import home_of, open_sites, spread_over
+from measurand.server.stores import DOCUMENTS, extra, new_deployment_id, open_blobs, open_raw_blobs, wrap_blobs
 from measurand.wire.errors import MeasurandError
 
 __all__ = ["Opening", "Stores", "opening"]
@@ -63,7 +64,7 @@ class Opening:
         if deployment is None:
             raise ConfigError(f"{documents}: nobody has used this store yet; name one that was served")
         deployment = await _asked(documents, open_deployment(store, new_deployment_id))
-        return Stores(store, await self._blobs(blobs, deployment.id), deployment)
+        return Stores(store, await self._all_blobs(store, blobs, deployment.id), deployment)
 
     async def target(self, documents: Place, blobs: Place, unfinished: str) -> Stores:
         """Open an empty store, or one in which just this was begun before, to put something in.
@@ -74,6 +75,11 @@ class Opening:
             It holds something else.
         """
         _refuse_memory(documents, blobs)
+        if blobs.kind == "containers":
+            raise ConfigError(
+                "--blobs containers: an empty store has none yet; name a folder or a bucket, serve it, add containers, "
+                "and move its blobs there with `measurand container recode`"
+            )
         store = await self.documents(documents)
         is_new = await _asked(documents, fetch_deployment(store)) is None
         if is_new:
@@ -99,6 +105,18 @@ class Opening:
             store, _ = await _asked(place, DOCUMENTS[place.kind](place))
         self._stack.push_async_callback(store.close)
         return store
+
+    async def _all_blobs(self, documents: DocumentStore, named: Place, owner: str) -> BlobStore:
+        """Open the blobs of a deployment, those in its containers too."""
+        place = await home_of(documents, named)
+        raw = None if place.kind == "containers" else await open_raw_blobs(place, owner, self._in_thread)
+        sites = await open_sites(documents, raw, owner, self.means, self._in_thread, self._stack)
+        if raw is None and sites is None:
+            raise ConfigError(f"{named}: there are no containers; name the place where the blobs are")
+        spread = None if sites is None else spread_over(documents, raw, sites, self.means)
+        opened = wrap_blobs(raw, place, self.means, self._in_thread, Metrics(), spread=spread)
+        self._stack.push_async_callback(opened.store.close)
+        return opened.store
 
     async def _blobs(self, place: Place, owner: str) -> BlobStore:
         opened = await open_blobs(place, owner, self.means, self._in_thread, Metrics())

@@ -56,6 +56,12 @@ class Files:
                     os.unlink(name, dir_fd=staging)
         return size
 
+    def room(self) -> tuple[int, int]:
+        """Return how many bytes the disk has, and how many are free for us. Raises Unavailable if a folder is gone."""
+        with self._folders.staging(), self._folders.blobs() as blobs:
+            disk = os.fstatvfs(blobs)
+        return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+
     def open(self, file: Descriptor, key: str, offset: int, size: int, end: int) -> bytes:
         """Open a blob that has `end` bytes or more, and return `size` of them."""
         with translating(key, is_reading=True):

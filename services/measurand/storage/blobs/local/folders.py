@@ -35,6 +35,9 @@ class Folders:
     def staging(self) -> AbstractContextManager[int]:
         return self._enter("staging")
 
+    def blobs(self) -> AbstractContextManager[int]:
+        return self._enter("blobs")
+
     def listing(self, name: Literal["blobs", "staging"]) -> AbstractContextManager[int]:
         """Open a folder for this block alone: whoever lists an open folder moves the place where others go on."""
         self._prepare()

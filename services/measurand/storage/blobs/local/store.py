@@ -47,6 +47,16 @@ class Local:
         """Return where plain layouts lie beside these blobs. It goes when the store is closed."""
         return LocalPlain(self._root, self._files, in_thread=self._in_thread, crc32c=crc32c)
 
+    async def room(self) -> tuple[int, int]:
+        """Return how many bytes the disk has, and how many are free.
+
+        Raises
+        ------
+        Unavailable
+            STORE_UNAVAILABLE: the folders are gone; perhaps the disk is not mounted.
+        """
+        return await self._in_thread(self._files.room)
+
     async def put(self, key: str, chunks: Iterable[Buffer], *, policy: Policy | None = None) -> Blob:
         check_key(key)
         return Blob(key, await self._in_thread(self._files.put, key, chunks))

@@ -1,0 +1,1 @@
+"""What keeps blobs in containers whole: looking, repairing, moving, throwing away what nobody names."""
