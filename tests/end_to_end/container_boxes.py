@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -244,7 +244,7 @@ class BucketBox:
         with closing(self._seaweed.client()) as client:
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             found = [item for page in pages for item in page.get("Contents", ())]
-        return sum(item["Size"] for item in found if "/blobs/p/" in item["Key"])
+        return sum(item["Size"] for item in found if "/blobs/p~" in item["Key"])
 
     def close(self) -> None:
         """Leave it to whoever started the server."""
@@ -318,6 +318,8 @@ def _held(folder: Path) -> int:
 
 
 def _fill(folder: Path) -> None:
+    """Take all the room that there is, while others write."""
     with (folder / "ballast").open("ab") as file:
-        found = os.statvfs(folder)
-        os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize))
+        while (found := os.statvfs(folder)).f_bavail:
+            with suppress(OSError):  # somebody else has taken some of it meanwhile
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), found.f_bavail * found.f_frsize)

@@ -7,8 +7,10 @@ and is settled by what is found when all is quiet again. Nothing else may ever b
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -236,7 +238,7 @@ class Crew:
         end = time.monotonic() + END_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
-            assert not thread.is_alive(), f"{thread.name} does not end; {self.faults}"
+            assert not thread.is_alive(), f"{thread.name} does not end; {self.faults}\n{_where(thread)}"
         if self.faults:
             raise self.faults[0]
 
@@ -314,6 +316,11 @@ class Crew:
         lab = client.catalog(chance.choice(self._catalogs[:-1]))  # the last keeps what nobody hurts
         lab.update(storage=chance.choice(self._storages))
         return client.containers.recode(lab)
+
+
+def _where(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)  # there is no other way to see it
+    return "".join(traceback.format_stack(frame))
 
 
 def size_of(chance: random.Random) -> int:

@@ -47,6 +47,8 @@ SAFE = "d0"
 ROUNDS_A_PLACE = 10
 LOAD_SECONDS = 5.0
 CHECK_SECONDS = 60.0
+LEAK_SECONDS = 240.0
+"""What is counted is counted the less often the longer it takes."""
 LAST_LINES = 120
 """Of the log of each server are told where something was wrong."""
 MEND_SECONDS = 180.0
@@ -281,7 +283,7 @@ class Place:
 
         try:
             with Client(self._address, timeout=CHECK_SECONDS) as client:
-                until(lambda: is_even(client), CHECK_SECONDS)
+                until(lambda: is_even(client), LEAK_SECONDS)
         except AssertionError as error:
             error.add_note(f"bytes there, and bytes named: {held}")
             raise

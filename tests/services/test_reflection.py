@@ -26,9 +26,12 @@ SERVICES = {
     "measurand.v1.ArrayService",
     "measurand.v1.BufferService",
     "measurand.v1.CatalogService",
+    "measurand.v1.ContainerService",
     "measurand.v1.DatasetService",
     "measurand.v1.FileService",
+    "measurand.v1.OperationService",
     "measurand.v1.PeerService",
+    "measurand.v1.RegistryService",
     "measurand.v1.ServerService",
 }
 GRPCURL = shutil.which("grpcurl") or shutil.which(str(Path(__file__).resolve().parents[2] / ".tools/grpcurl"))

@@ -19,6 +19,7 @@ from measurand.client import (
     AsyncDataset,
     AsyncFound,
     AsyncLease,
+    AsyncObjects,
     Catalog,
     Change,
     Client,
@@ -28,6 +29,7 @@ from measurand.client import (
     File,
     Found,
     Lease,
+    Objects,
     Operation,
     OperationProgress,
     Registration,
@@ -50,6 +52,17 @@ def blocking(client: Client, run: Dataset) -> None:
     assert_type(lab, Catalog)
     assert_type(client.catalog("lab"), Catalog)
     assert_type(client.catalogs(), list[Catalog])
+
+    assert_type(lab.objects, Objects)
+    assert_type(lab.objects("cache", storage="erasure:4+2"), Objects)
+    assert_type(lab.objects.put(b"x", if_absent=True), str)
+    assert_type(lab.objects.get("key"), bytes)
+    assert_type(lab.objects.get("key", None), bytes | None)
+    assert_type("key" in lab.objects, bool)
+    assert_type(lab.objects.metadata("key"), File)
+    assert_type(lab.objects.put_batch({"key": b"x"}), list[str | MeasurandError])
+    assert_type(lab.objects.get_batch(["key"]), list[bytes | MeasurandError | None])
+    assert_type(list(lab.objects.list()), list[File])
 
     assert_type(client.operations.list("state = running"), Sequence[Operation])
     operation = client.operations.get("01JD8Y6T4GZQ5N3K7V2B9XWCMF")
@@ -141,6 +154,9 @@ async def awaited(client: AsyncClient, run: AsyncDataset) -> None:
     lab = await client.create_catalog("lab")
     assert_type(lab, AsyncCatalog)
     assert_type(await lab.save(DataFile("rabi")), AsyncDataset)
+    assert_type(lab.objects, AsyncObjects)
+    assert_type(await lab.objects.get("key", 7), bytes | int)
+    assert_type([file async for file in lab.objects.list()], list[File])
     assert_type(lab.save_in_background(DataFile("rabi")), Future[AsyncDataset])
     async with lab.background() as work:
         assert_type(work.save(DataFile("rabi")), Future[AsyncDataset])

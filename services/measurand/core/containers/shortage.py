@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from measurand.core.containers.sites import Sites
+from measurand.core.containers.sites import BEAT_SECONDS, Sites
 from measurand.core.placement.policies import USUAL_LOSSES, Policy, format_policy
 
 __all__ = ["shortage"]
+
+SILENT_SECONDS = 3 * BEAT_SECONDS
+"""Sooner than a container is called down: load balancers are to hear of it within 20 seconds of its end."""
 
 
 def shortage(sites: Sites, policy: Policy) -> str:
@@ -15,7 +18,7 @@ def shortage(sites: Sites, policy: Policy) -> str:
     server, would mend.
     """
     names = list(sites.all)
-    up = [name for name in names if sites.state(name) != "down"]
+    up = [name for name in names if sites.silent_seconds(name) <= SILENT_SECONDS]
     needed = policy.parts or (1 if policy.is_adaptive else (policy.losses or USUAL_LOSSES) + 1)
     if len(up) >= needed:
         return ""

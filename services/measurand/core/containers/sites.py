@@ -201,6 +201,11 @@ class Sites:
         site = self._sites.get(name)
         return "down" if site is None else self._state(site)
 
+    def silent_seconds(self, name: str) -> float:
+        """Return for how long a container was not heard of while this process listened; infinite: there is none."""
+        site = self._sites.get(name)
+        return float("inf") if site is None or site.place is None else self._still(site)
+
     def down_seconds(self, name: str) -> float:
         """Return for how long this process has seen a container down; 0: it is up."""
         site = self._sites.get(name)
