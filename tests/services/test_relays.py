@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.json_format import MessageToDict
 from google.rpc.status_pb2 import Status
 from tests.end_to_end.passing import Proxy
 from tests.servers import in_process
@@ -125,7 +126,7 @@ async def outcome(call: Any) -> Any:
         return await call
     except grpc.aio.AioRpcError as error:
         (raw,) = [value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]
-        return error.code(), error.details(), Status.FromString(raw)
+        return error.code(), error.details(), MessageToDict(Status.FromString(raw))  # a map has no order in its bytes
 
 
 async def both(servers: Servers, *records: Any, **more: Any) -> tuple[Any, Any]:
