@@ -18,7 +18,7 @@ import pytest
 from tests.end_to_end.falling import FALLS
 from tests.end_to_end.fleet import Servant, until
 from tests.end_to_end.passing import proxy
-from tests.stores import DURABLE, Site
+from tests.stores import Site
 
 from measurand.client import Buffer, Client, errors
 from measurand.v1 import buffers_pb2, buffers_pb2_grpc
@@ -65,7 +65,7 @@ def check_batches(buffer: Buffer, stored: list[bytes], windows: int) -> None:
     assert log.count("sealed") == windows
 
 
-@pytest.mark.stores(*DURABLE)
+@pytest.mark.stores("embedded")
 def test_an_unfreeze_that_is_killed_at_any_step_loses_nothing_and_is_brought_to_its_end(
     site: Site, tmp_path: Path
 ) -> None:

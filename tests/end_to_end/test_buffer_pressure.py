@@ -26,7 +26,7 @@ WRITERS = 64
 RECORD = bytes(64 * 1024)
 SLOWED = 16_000_000
 MESSAGE_BYTES = 2 * MiB
-ROOM_BYTES = 100 * MiB
+ROOM_BYTES = 160 * MiB
 """So much more than its queue may the server grow by."""
 
 pytestmark = [pytest.mark.stores("embedded"), pytest.mark.usefixtures("_own_places")]

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 from tests.end_to_end.fleet import Servant, until
 from tests.end_to_end.resting import holders
-from tests.stores import DURABLE, Site, open_site
+from tests.stores import Site, open_site
 
 from measurand.client import Batch, Buffer, Catalog, Client, errors
 
 MiB = 1 << 20
 
-pytestmark = [pytest.mark.stores(*DURABLE), pytest.mark.usefixtures("_own_places")]
+pytestmark = [pytest.mark.stores("fleet"), pytest.mark.usefixtures("_own_places")]
 
 
 @pytest.fixture(scope="module")
