@@ -109,7 +109,6 @@ async def test_what_was_acknowledged_is_stored_once_and_in_order(site: Site, how
     for source in sources:
         stored, acknowledged = count[source.name], source.writer.acknowledged
         assert ENOUGH <= acknowledged <= stored
-        if (
-            how is signal.SIGTERM
-        ):  # the last answer may be cut off by the end of a stream that somebody still writes to
+        if how is signal.SIGTERM:
+            # The last answer may be cut off by the end of a stream that somebody still writes to.
             assert stored - acknowledged <= AT_ONCE
