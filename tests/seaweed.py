@@ -167,7 +167,7 @@ class Seaweed:
                     raise _Ended(f"{self!r} ended: {self.log}")
                 if time.monotonic() > end:
                     self.kill()
-                    raise AssertionError(f"{self!r} does not start: {self.log}")
+                    raise _Ended(f"{self!r} does not start: {self.log}")
                 time.sleep(0.02)
 
     def _has_volumes(self) -> bool:
